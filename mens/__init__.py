@@ -1,0 +1,3 @@
+"""mens: contract-first QLoRA training, merging and serving."""
+
+__version__ = "0.1.0.dev0"

@@ -1,0 +1,1 @@
+"""Checkpoints without torch: what stands in them, and what should."""

@@ -1,0 +1,159 @@
+"""The reference pages: one per kind, family and release, and tables of presets and lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mens.codegen.schemas import Schemas, bundle, classes
+from mens.codegen.tables import Data, Entry
+from mens.contracts.json_types import JsonObject
+
+Page = tuple[str, str, JsonObject]
+"""A page's path below docs/reference, its template, and what the template needs."""
+
+
+def reference_pages(schemas: Schemas, data: Data) -> Iterator[Page]:
+    """Every generated page."""
+    registry = {(entry["kind"], entry["version"]): entry for entry in data.registry["kinds"]}
+    entries = [registry[(name.kind, name.version)] for name in schemas.kinds]
+    yield "README.md", "index.md.jinja", {"kinds": entries, **{k: [e.value for e in v] for k, v in data.entries.items()}}
+    for name in schemas.kinds:
+        context = kind_context(bundle(name.file, schemas.files), registry[(name.kind, name.version)])
+        yield f"kinds/{name.kind}.v{name.version}.md", "kind.md.jinja", context
+    for entry in data.entries["families"]:
+        yield f"families/{entry.id}.md", "family.md.jinja", family_context(entry)
+    for entry in data.entries["releases"]:
+        yield f"releases/{entry.id}.md", "release.md.jinja", release_context(entry)
+    yield "presets.md", "presets.md.jinja", {"presets": [entry.value for entry in data.entries["presets"]]}
+    yield "lanes.md", "lanes.md.jinja", {"lanes": [entry.value for entry in data.entries["lanes"]]}
+
+
+def kind_context(schema: JsonObject, entry: JsonObject) -> JsonObject:
+    """A kind's page: how it is recognised, then every class with its fields."""
+    return {
+        "name": f"{entry['kind']}/v{entry['version']}",
+        "schema": schema,
+        "entry": entry,
+        "recognised": recognition(entry),
+        "classes": [class_rows(where, node) for where, node in classes(schema)],
+    }
+
+
+def family_context(entry: Entry) -> JsonObject:
+    """A family's page: recognition, geometry, layouts, and a row per tensor."""
+    family = entry.value
+    return {
+        "family": family,
+        "source": entry.source.as_posix(),
+        "architectures": family["recognise"].get("architectures", []),
+        "rows": [tensor_row(tensor, family["dtypes"]) for tensor in family["tensors"]],
+        "evidence": evidence_rows(family),
+    }
+
+
+def tensor_row(tensor: JsonObject, dtypes: list[str]) -> JsonObject:
+    """One tensor as its table shows it; what is left out in the file is shown as what it means."""
+    where = [tensor.get("in_layers"), tensor.get("exists_if")]
+    where += [f"{axis}: {option}" for axis, option in tensor.get("when", {}).items()]
+    return {
+        "role": tensor["role"],
+        "key": tensor["key"],
+        "shape": ", ".join(map(str, tensor["shape"])),
+        "where": "; ".join(part for part in where if part) or "always",
+        "dtypes": ", ".join(tensor.get("dtypes") or dtypes),
+        "nf4": "NF4" if tensor.get("nf4") else "kept",
+        "lora": tensor.get("lora") or "",
+        "vox": tensor.get("vox") or "",
+    }
+
+
+def release_context(entry: Entry) -> JsonObject:
+    """A release's page: what the series shares, and a row per repository."""
+    release = entry.value
+    models = [
+        {
+            "repo": model["repo"],
+            "size": model.get("size") or "",
+            "variant": model.get("variant") or "",
+            "family": model.get("family") or "not supported",
+            "availability": model["availability"].replace("_", " "),
+            "licence": model["licence"]["expression"],
+            "thinking": model.get("thinking_default") or "",
+            "geometry": "known" if model.get("config") else "not given",
+        }
+        for model in release["models"]
+    ]
+    shared = {name: release.get(name) or {} for name in ("tokens", "template", "tool_calls")}
+    source = entry.source.as_posix()
+    return {"release": release, "source": source, "models": models, "evidence": evidence_rows(release), **shared}
+
+
+def evidence_rows(document: JsonObject) -> list[JsonObject]:
+    """Each source that a document's facts rest on."""
+    return [{"name": name, "revision": None, **evidence} for name, evidence in document["evidence"].items()]
+
+
+def recognition(entry: JsonObject) -> str:
+    """One sentence: how a document of this kind is told from others."""
+    how = entry["recognise"]
+    if how["by"] == "schema":
+        return f"by `schema: mens/{entry['kind']}/v{entry['version']}` at its top level"
+    if how["by"] == "mark":
+        also = f" with `{how['version_field']}: {entry['version']}`" if how.get("version_field") else ""
+        return f"by `{how['field']}: {how['value']}` at its top level{also}"
+    files = " or ".join(f"`{name}`" for name in how["files"])
+    return f"as each line of {files}" if how["by"] == "lines" else f"by the file name {files}"
+
+
+def class_rows(where: str, node: JsonObject) -> JsonObject:
+    """One table: a class's name, its description, and a row per field."""
+    fields = [
+        {
+            "name": key,
+            "type": type_text(child),
+            "default": default_text(child, required=key in node["required"]),
+            "description": child["description"],
+        }
+        for key, child in node["properties"].items()
+    ]
+    return {"name": where.rpartition(".")[2].replace("$", ""), "description": node["description"], "fields": fields}
+
+
+def default_text(node: JsonObject, *, required: bool) -> str:
+    """`required`, or the default as it would be written."""
+    import json
+
+    return "required" if required else json.dumps(node.get("default"))
+
+
+def type_text(node: JsonObject) -> str:
+    """A field's type and bounds in one short phrase."""
+    if "$ref" in node:
+        return str(node["$ref"].rpartition("/")[2])
+    for keyword in ("oneOf", "anyOf"):
+        if keyword in node:
+            return " or ".join(type_text(branch) for branch in node[keyword])
+    if "const" in node:
+        return f'"{node["const"]}"'
+    if "enum" in node:
+        return " or ".join("null" if value is None else f'"{value}"' for value in node["enum"])
+    declared = node["type"]
+    names = [declared] if isinstance(declared, str) else declared
+    return " or ".join(_plain_type(name, node) for name in names)
+
+
+def _plain_type(name: str, node: JsonObject) -> str:
+    if name in ("integer", "number"):
+        return f"{name} {_bound(node['minimum'])}..{_bound(node['maximum'])}"
+    if name == "array":
+        return f"list of {type_text(node['items'])}"
+    if name == "object":
+        values = node.get("additionalProperties")
+        return f"map to {type_text(values)}" if isinstance(values, dict) else "mapping"
+    return name
+
+
+def _bound(value: Any) -> str:
+    huge = 9007199254740991
+    return {huge: "2^53-1", -huge: "-(2^53-1)"}.get(value, f"{value}")

@@ -1,0 +1,1 @@
+"""Documents made readable: findings, status, HTML."""
