@@ -131,11 +131,11 @@ class CorpusMixV1(Contract):
     seed: Annotated[int, Field(ge=0, le=9007199254740991)] = 42
     """The seed of every random choice: the same seed and sources give the same bytes."""
 
-    deduplication: Annotated[Deduplication, Field(validate_default=True)] = {}
-    """How repeated rows are found and left out."""
+    deduplication: Deduplication | None = None
+    """How repeated rows are found and left out; null, like an empty mapping, leaves out exact repeats."""
 
-    validation: Annotated[ValidationSplit, Field(validate_default=True)] = {}
-    """Which rows are held back to measure the loss on."""
+    validation: ValidationSplit | None = None
+    """Which rows are held back to measure the loss on; null, like an empty mapping, holds back one row in twenty."""
 
-    contamination: Annotated[Contamination, Field(validate_default=True)] = {}
-    """Which held-out files the mix must not overlap with."""
+    contamination: Contamination | None = None
+    """Which held-out files the mix must not overlap with; null, like an empty mapping, checks nothing, and the report says so."""

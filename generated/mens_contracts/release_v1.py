@@ -131,6 +131,9 @@ class Model(Contract):
     config: dict[str, Any] = {}
     """What its config.json holds beside the series' common part, which it is laid over, section by section; empty where the geometry is not known."""
 
+    config_of: RepoId | None = None
+    """The repository of the same release whose configuration it shares; null where it has its own."""
+
     context: Context | None = None
     """How much text it takes; null when not known."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from mens_contracts.family_v1 import FamilyV1
+
 from mens.contracts.errors import ContractError
 from mens.contracts.expressions import ExpressionError, parse
 from mens.contracts.json_types import JsonObject, JsonValue
-from mens_contracts.family_v1 import FamilyV1
 
 CODE: Final = "MENS-K005"
 

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Final, Literal, NamedTuple
 
+from mens_contracts.family_v1 import FamilyV1, LayerAxis, Tensor
+
 from mens.checkpoint.geometry import Geometry, refusal
 from mens.contracts.errors import ContractError
 from mens.contracts.expressions import ExpressionError, parse
 from mens.contracts.json_types import JsonObject, JsonValue
-from mens_contracts.family_v1 import FamilyV1, LayerAxis, Tensor
 
 Component = Literal["text", "vision", "mtp"]
 Selection = Mapping[str, str]
@@ -53,18 +54,24 @@ class TensorSpec(NamedTuple):
         return self.entry.drop is None and self.entry.same_as is None
 
 
-class _Scope(dict[str, JsonValue]):
+class _Scope(Mapping[str, JsonValue]):
     """Running indices in front of a geometry."""
 
+    __slots__ = ("_geometry", "_indices")
+
     def __init__(self, geometry: Geometry, indices: Mapping[str, int]) -> None:
-        super().__init__(indices)
         self._geometry = geometry
+        self._indices = indices
 
-    def __missing__(self, name: str) -> JsonValue:
-        return self._geometry[name]
+    def __getitem__(self, name: str) -> JsonValue:
+        return self._indices[name] if name in self._indices else self._geometry[name]
 
-    def get(self, name: str, default: JsonValue = None) -> JsonValue:
-        return self[name]
+    def __iter__(self) -> Iterator[str]:
+        yield from self._indices
+        yield from self._geometry
+
+    def __len__(self) -> int:
+        return len(self._indices) + len(self._geometry)
 
 
 def geometry(family: FamilyV1, config: JsonObject) -> Geometry:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mens_contracts.family_v1 import FamilyV1, VariantAxis, VariantOption
+
 from mens.checkpoint.keymap import PLACEHOLDER
 from mens.contracts.errors import IntegrityError
-from mens_contracts.family_v1 import FamilyV1, VariantAxis, VariantOption
 
 NUMBER: Final = re.compile(r"(?<=\.)[0-9]+(?=\.|$)|^[0-9]+(?=\.|$)")
 

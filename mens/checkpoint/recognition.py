@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mens.contracts.errors import UnsupportedError
-from mens.contracts.json_types import JsonObject
 from mens_contracts.families import FAMILIES, RECOGNISE
 from mens_contracts.family_v1 import FamilyV1
+
+from mens.contracts.errors import UnsupportedError
+from mens.contracts.json_types import JsonObject
 
 
 def recognise(config: JsonObject) -> FamilyV1:

@@ -20,7 +20,9 @@ from mens.contracts.writing import write_atomically
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--to", "to", metavar="vN", help="The version to bring it to; the newest that a migration leads to by default.")
+@click.option(
+    "--to", "to", metavar="vN", help="The version to bring it to; the newest that a migration leads to by default."
+)
 @click.option("--write", is_flag=True, help="Replace FILE, atomically, instead of printing.")
 def migrate(file: Path, to: str | None, write: bool) -> int:
     """Bring a document of an older version up to date and print it; nothing that it does not say is invented."""

@@ -20,7 +20,7 @@ from mens.contracts.errors import MensError
 from mens.contracts.findings import Finding
 from mens.contracts.kinds import Kind, kind_of_file, mark_bytes, named, names
 from mens.contracts.source import LARGEST, STDIN, Source, open_regular, read, syntax_of
-from mens.report.findings import FORMATS, render
+from mens.report.findings import FORMATS, Format, render
 from mens.report.log import FindingLog
 
 SUFFIXES = (".json", ".yaml", ".yml", ".jsonl")
@@ -39,10 +39,14 @@ def _complete_kind(_context: click.Context, _parameter: click.Parameter, incompl
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH ...]")
-@click.option("--kind", "kind_name", metavar="KIND", shell_complete=_complete_kind, help="Hold every file to this kind.")
-@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), default="text", help="How findings are written.")
+@click.option(
+    "--kind", "kind_name", metavar="KIND", shell_complete=_complete_kind, help="Hold every file to this kind."
+)
+@click.option(
+    "--format", "format_name", type=click.Choice(list(FORMATS)), default="text", help="How findings are written."
+)
 @click.option("--skip-unknown", is_flag=True, help="Skip named files that are no document of mens, as in a folder.")
-def validate(paths: tuple[str, ...], kind_name: str | None, format_name: str, skip_unknown: bool) -> int:
+def validate(paths: tuple[str, ...], kind_name: str | None, format_name: Format, skip_unknown: bool) -> int:
     """Check documents: files, folders, globs, or `-` for standard input; the current folder when none is named.
 
     A document says itself what kind it is, or its file name does. In a folder, files of no kind are skipped and

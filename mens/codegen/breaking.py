@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from mens.codegen.breaking_rules import BRANCH_RULES, FOLDER_RULES, PLACE_RULES, BranchPair, FolderPair, PlacePair
-from mens.codegen.breaking_shapes import Place, Schema, canonical, place
+from mens.codegen.breaking_shapes import Place, Schema, place
 from mens.codegen.schemas import COMMON, KindName, bundle, kind_name, read_schemas
 from mens.contracts.errors import ContractError, MensError, UsageError
 from mens.contracts.json_types import JsonObject, JsonValue
@@ -40,8 +40,6 @@ class Change(NamedTuple):
 
 def compare(previous: JsonObject, current: JsonObject) -> list[Change]:
     """Return every change between two self-contained schemas that matters to a reader of documents."""
-    if canonical(previous) == canonical(current):
-        return []
     walk = _Walk(Schema(previous), Schema(current))
     return list(dict.fromkeys(walk.changes(previous, current, "", optional=False, above=frozenset())))
 
@@ -56,6 +54,8 @@ class _Walk:
     def changes(
         self, before: JsonValue, after: JsonValue, pointer: str, *, optional: bool, above: frozenset[tuple[int, int]]
     ) -> Iterator[Change]:
+        if self._same(before, after):
+            return
         places = PlacePair(pointer, place(self.old, before), place(self.new, after), optional)
         for place_rule in PLACE_RULES:
             for where, what in place_rule.handler(places):
@@ -67,6 +67,10 @@ class _Walk:
         for key, old, new in _shared(places.before, places.after):
             tag = f"/({key.partition(':')[2]})" if ":" in key else ""
             yield from self._branch(BranchPair(pointer + tag, old, new, self.new), above | {pair})
+
+    def _same(self, before: JsonValue, after: JsonValue) -> bool:
+        """Say early that nothing below differs: most of a schema does not change."""
+        return self.old.meaning(before) == self.new.meaning(after) and self.old.complete(before)
 
     def _branch(self, pair: BranchPair, above: frozenset[tuple[int, int]]) -> Iterator[Change]:
         for rule in BRANCH_RULES:

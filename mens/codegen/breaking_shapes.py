@@ -90,16 +90,26 @@ class Schema:
             node = target
         return node
 
-    def meaning(self, value: JsonValue) -> str:
-        """Return text that changes whenever the value, or any definition that it leans on, changes."""
-        reached: dict[str, JsonValue] = {}
+    def reached(self, value: JsonValue) -> JsonObject:
+        """Return every definition that a value leans on, by reference."""
+        reached: JsonObject = {}
         waiting = list(_references(value))
         while waiting:
             reference = waiting.pop()
             if reference not in reached:
                 reached[reference] = self.target(reference)
                 waiting.extend(_references(reached[reference]))
+        return reached
+
+    def meaning(self, value: JsonValue) -> str:
+        """Return text that changes whenever the value, or any definition that it leans on, changes."""
+        reached = self.reached(value)
         return canonical([value, reached]) if reached else canonical(value)
+
+    def complete(self, value: JsonValue) -> bool:
+        """Say whether every reference below a value ends in a definition."""
+        ends = (self.follow({"$ref": reference}) for reference in self.reached(value))
+        return all(isinstance(end, dict) and "$ref" not in end for end in ends)
 
 
 def _references(value: JsonValue) -> Iterator[str]:
@@ -218,7 +228,7 @@ def _disjoint(schema: Schema, options: list[JsonValue]) -> Place | None:
 def _tagged(schema: Schema, node: JsonObject) -> Place | None:
     """Describe a union of objects that a tag tells apart; None when the tags do not do so."""
     tag = node["discriminator"].get("propertyName") if isinstance(node["discriminator"], dict) else None
-    if "oneOf" not in node or node["discriminator"] != {"propertyName": tag}:
+    if not isinstance(tag, str) or "oneOf" not in node or len(node["discriminator"]) != 1:
         return None
     branches: dict[str, JsonObject] = {}
     unknown: dict[str, str] = {}

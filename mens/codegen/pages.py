@@ -17,7 +17,11 @@ def reference_pages(schemas: Schemas, data: Data) -> Iterator[Page]:
     """Every generated page."""
     registry = {(entry["kind"], entry["version"]): entry for entry in data.registry["kinds"]}
     entries = [registry[(name.kind, name.version)] for name in schemas.kinds]
-    yield "README.md", "index.md.jinja", {"kinds": entries, **{k: [e.value for e in v] for k, v in data.entries.items()}}
+    yield (
+        "README.md",
+        "index.md.jinja",
+        {"kinds": entries, **{k: [e.value for e in v] for k, v in data.entries.items()}},
+    )
     for name in schemas.kinds:
         context = kind_context(bundle(name.file, schemas.files), registry[(name.kind, name.version)])
         yield f"kinds/{name.kind}.v{name.version}.md", "kind.md.jinja", context

@@ -45,7 +45,8 @@ class Schemas(NamedTuple):
 
 def read_schemas(folder: Path) -> Schemas:
     """Read and check schemas/kinds; refuse the first file that leaves the keyword subset."""
-    meta = Draft202012Validator(parse_json((folder.parent / "meta.schema.json").read_text(encoding="utf-8")))
+    meta_path = folder.parent / "meta.schema.json"
+    meta = Draft202012Validator(_object(parse_json(meta_path.read_text(encoding="utf-8")), meta_path))
     files: dict[str, JsonObject] = {}
     kinds: dict[KindName, JsonObject] = {}
     for path in sorted(folder.glob("*.json")):
@@ -106,7 +107,7 @@ def classes(schema: JsonObject) -> Iterator[tuple[str, JsonObject]]:
 def bundle(name: str, files: Mapping[str, JsonObject]) -> JsonObject:
     """Make one schema file self-contained: definitions of other files move into its own `$defs`."""
     wanted: dict[str, JsonObject] = {}
-    root = _localise(files[name], name, name, files, wanted)
+    root: JsonObject = _localise(files[name], name, name, files, wanted)
     local = root.pop("$defs", {})
     clash = set(local) & set(wanted)
     if clash:

@@ -55,7 +55,9 @@ def _python_files(
         return PACKAGE / path, header + environment.get_template(template).render(context)
 
     rows = tables.registry_rows(data, schemas)
-    yield render("__init__.py", "package.py.jinja", "schemas/kinds", kinds=sorted(rows, key=lambda row: str(row["title"])))
+    yield render(
+        "__init__.py", "package.py.jinja", "schemas/kinds", kinds=sorted(rows, key=lambda row: str(row["title"]))
+    )
     yield render("base.py", "base.py.jinja", "none")
     yield render("registry.py", "registry.py.jinja", "schemas/registry.yaml", kinds=rows)
     yield render("defaults.py", "defaults.py.jinja", "schemas/releases, schemas/presets", **tables.defaults(data))
@@ -74,7 +76,9 @@ def _python_files(
 def _model_module(module: str, body: str, schemas: Schemas) -> str:
     kind, _, version = module.rpartition("_v")
     name = KindName(kind.replace("_", "-"), int(version))
-    header = HEADER.format(source=f"schemas/kinds/{name.file}", template="none, datamodel-code-generator writes the classes")
+    header = HEADER.format(
+        source=f"schemas/kinds/{name.file}", template="none, datamodel-code-generator writes the classes"
+    )
     return f"{header}{names.docstring(schemas.files[name.file]['description'])}\n{body}"
 
 
@@ -126,7 +130,15 @@ def _formatted(files: Mapping[Path, str]) -> dict[Path, str]:
             target = Path(scratch) / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
-        _ruff("check", "--fix", "--select", "I,F401", "--config", 'lint.isort.known-first-party=["mens_contracts"]', scratch)
+        _ruff(
+            "check",
+            "--fix",
+            "--select",
+            "I,F401",
+            "--config",
+            'lint.isort.known-first-party=["mens_contracts"]',
+            scratch,
+        )
         _ruff("format", scratch)
         return {path: (Path(scratch) / path).read_text(encoding="utf-8") for path in files}
 
@@ -138,7 +150,9 @@ def _ruff(*arguments: str) -> None:
         [sys.executable, "-m", "ruff", command, *options, *rest], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise ContractError("MENS-G004", "the generated code does not parse", "templates/", (done.stdout + done.stderr)[:2000])
+        raise ContractError(
+            "MENS-G004", "the generated code does not parse", "templates/", (done.stdout + done.stderr)[:2000]
+        )
 
 
 class Drift(NamedTuple):

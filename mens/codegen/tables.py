@@ -60,7 +60,9 @@ def read_data(root: Path, schemas: Schemas) -> Data:
     declared = {KindName(entry["kind"], entry["version"]) for entry in registry["kinds"]}
     for missing in sorted(declared ^ set(schemas.kinds)):
         where = "schemas/kinds" if missing in declared else "schemas/registry.yaml"
-        raise ContractError("MENS-G002", f"{missing} is not declared", where, "A kind is a schema file and a registry entry.")
+        raise ContractError(
+            "MENS-G002", f"{missing} is not declared", where, "A kind is a schema file and a registry entry."
+        )
     return Data(entries, registry)
 
 
@@ -87,7 +89,9 @@ def _read(path: Path, kind: KindName, schemas: Schemas) -> JsonObject:
 
 def _refuse(problems: list[Problem], where: str) -> None:
     if problems:
-        listed = "\n".join(f"  {problem.pointer or '/'}: {problem.message}   [{problem.code}]" for problem in problems[:10])
+        listed = "\n".join(
+            f"  {problem.pointer or '/'}: {problem.message}   [{problem.code}]" for problem in problems[:10]
+        )
         fix = "mens validate shows lines and columns."
         raise ContractError("MENS-G003", f"{len(problems)} problems\n{listed}", where, fix)
 

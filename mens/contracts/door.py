@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -46,16 +46,15 @@ class Examined(NamedTuple):
     findings: list[Finding]
 
 
-@dataclass(frozen=True)
 class InvalidDocument(ContractError):
-    """A document that its contract refuses, with every finding."""
+    """A document that its contract refuses, with every finding; it ends with the highest of their exit codes."""
 
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def exit_code(self) -> int:  # type: ignore[override]
-        """The highest exit code among the findings."""
-        return exit_code({finding.code for finding in self.findings})
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        first = findings[0]
+        more = f"{len(findings) - 1} more findings" if len(findings) > 1 else ""
+        super().__init__(first.code, first.message, f"{first.path}:{first.line}:{first.column}", more)
+        self.findings = tuple(findings)
+        self.exit_code = exit_code({finding.code for finding in findings})
 
 
 @overload
@@ -79,10 +78,7 @@ def accept(source: Source, model: type[BaseModel] | None = None) -> Document[Any
     if examined.kind is None and not examined.findings:
         raise UnsupportedError("MENS-U001", "no kind of document is recognised in it", source.name)
     if examined.document is None:
-        first = examined.findings[0]
-        where = f"{first.path}:{first.line}:{first.column}"
-        more = f"{len(examined.findings) - 1} more findings" if len(examined.findings) > 1 else ""
-        raise InvalidDocument(first.code, first.message, where, more, tuple(examined.findings))
+        raise InvalidDocument(examined.findings)
     return examined.document
 
 

@@ -10,20 +10,25 @@ MensError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
 
 
-@dataclass(frozen=True)
 class MensError(Exception):
-    """A refusal: which rule, what is wrong, where, and what would mend it."""
+    """A refusal: which rule, what is wrong, where, and what would mend it. Two that say the same are equal."""
 
-    code: str
-    what: str
-    where: str = ""
-    fix: str = ""
+    exit_code: int = 1
 
-    exit_code: ClassVar[int] = 1
+    def __init__(self, code: str, what: str, where: str = "", fix: str = "") -> None:
+        super().__init__(code, what, where, fix)
+        self.code = code
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, MensError) and self.args == other.args
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.args))
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""

@@ -60,18 +60,27 @@ def _problems(error: ValidationError, label: str, above: Path = ()) -> Iterator[
         yield Problem(CODES.get(str(error.validator), NO_BRANCH), pointer(*path), _leaf(error))
 
 
+def _schema(error: ValidationError) -> dict[str, Any]:
+    """The schema that the error comes from: always an object, for `true` and `false` are outside the subset."""
+    assert isinstance(error.schema, dict)
+    return error.schema
+
+
 def _unknown_fields(error: ValidationError, path: Path, label: str) -> Iterator[Problem]:
-    known = error.schema["properties"]
-    for key in error.instance:
+    known = _schema(error)["properties"]
+    instance: Any = error.instance
+    for key in instance:
         if key not in known:
-            missing = [name for name in known if name not in error.instance]
+            missing = [name for name in known if name not in instance]
             message = f"{shown(key)} is not a field of {_owner(path, label)}.{nearest(key, missing)}"
             yield Problem(CODES["additionalProperties"], pointer(*path, key), message, at_key=True)
 
 
 def _missing_fields(error: ValidationError, path: Path, label: str) -> Iterator[Problem]:
-    for key in error.validator_value:
-        if key not in error.instance:
+    instance: Any = error.instance
+    required: Any = error.validator_value
+    for key in required:
+        if key not in instance:
             message = f"the required field {shown(key)} is missing from {_owner(path, label)}"
             yield Problem(CODES["required"], pointer(*path), message)
 
@@ -82,7 +91,7 @@ def _owner(path: Path, label: str) -> str:
 
 def _no_branch(error: ValidationError, path: Path, label: str) -> Iterator[Problem]:
     """Report the branch that was meant: by its tag for objects, by its JSON type otherwise."""
-    tag = error.schema.get("discriminator", {}).get("propertyName")
+    tag = _schema(error).get("discriminator", {}).get("propertyName")
     branches: dict[Any, list[ValidationError]] = {}
     for inner in error.context or ():
         branches.setdefault(inner.relative_schema_path[0], []).append(inner)
@@ -99,29 +108,33 @@ def _no_branch(error: ValidationError, path: Path, label: str) -> Iterator[Probl
 def _other_kind(inner: ValidationError, tag: str | None) -> bool:
     """Whether this error says that another branch was meant: the value's type, or its tag, is another's."""
     here = list(inner.relative_path)
+    instance: Any = inner.instance
     return (inner.validator == "type" and not here) or (
-        tag is not None and (here == [tag] or (not here and inner.validator == "required" and tag not in inner.instance))
+        tag is not None and (here == [tag] or (not here and inner.validator == "required" and tag not in instance))
     )
 
 
 def _bad_tag(error: ValidationError, path: Path, tag: str, label: str) -> Problem:
+    instance: Any = error.instance
     tags = [
         inner.validator_value
         for inner in error.context or ()
         if inner.validator == "const" and list(inner.relative_path) == [tag]
     ]
-    if tag not in error.instance:
-        return Problem(CODES["required"], pointer(*path), f"the required field {shown(tag)} is missing from {_owner(path, label)}")
-    written = error.instance[tag]
-    return Problem(CODES["const"], pointer(*path, tag), f"{shown(written)} is not one of {_listed(tags)}.{nearest(written, tags)}")
+    if tag not in instance:
+        return Problem(
+            CODES["required"], pointer(*path), f"the required field {shown(tag)} is missing from {_owner(path, label)}"
+        )
+    written = instance[tag]
+    return Problem(
+        CODES["const"], pointer(*path, tag), f"{shown(written)} is not one of {_listed(tags)}.{nearest(written, tags)}"
+    )
 
 
 def _branch_types(error: ValidationError) -> str:
     """What JSON types the branches take, where it is the type that is wrong."""
-    declared = [
-        inner.validator_value
-        for inner in error.context or ()
-        if inner.validator == "type" and not inner.relative_path
+    declared: list[Any] = [
+        inner.validator_value for inner in error.context or () if inner.validator == "type" and not inner.relative_path
     ]
     names = [name for value in declared for name in ([value] if isinstance(value, str) else value)]
     return " or ".join(dict.fromkeys(JSON_TYPES[name] for name in names)) or "any of the forms that may stand here"
@@ -129,7 +142,9 @@ def _branch_types(error: ValidationError) -> str:
 
 def _leaf(error: ValidationError) -> str:
     """What one keyword has against one value."""
-    keyword, wanted, value = str(error.validator), error.validator_value, error.instance
+    keyword = str(error.validator)
+    wanted: Any = error.validator_value
+    value: Any = error.instance
     if keyword == "type":
         names = [wanted] if isinstance(wanted, str) else wanted
         return f"{shown(value)} is not {' or '.join(JSON_TYPES[name] for name in names)}"
@@ -146,8 +161,6 @@ def _leaf(error: ValidationError) -> str:
         bound = "at least" if keyword.startswith("min") else "at most"
         return f"{len(value):,} {things}, where {bound} {wanted:,} may stand"
     return str(error.message)[:300]
-
-
 
 
 def _listed(values: Iterable[Any]) -> str:

@@ -27,7 +27,9 @@ def named(name: str) -> Kind:
     matching = [kind for kind in KINDS if kind.name == bare and version in ("", f"v{kind.version}")]
     if not matching:
         hint = nearest(name.removeprefix(TAG), [*names(), *(kind.name for kind in KINDS)])
-        raise UnsupportedError("MENS-U002", f"'{name}' is not a kind of document.{hint}", "", f"Kinds: {', '.join(names())}")
+        raise UnsupportedError(
+            "MENS-U002", f"'{name}' is not a kind of document.{hint}", "", f"Kinds: {', '.join(names())}"
+        )
     return max(matching, key=lambda kind: kind.version)
 
 

@@ -20,7 +20,9 @@ def warmup_within_training(preset: JsonObject) -> Iterator[Problem]:
     """MENS-R001: a warm-up that never ends is no warm-up."""
     steps, warmup = preset.get("max_steps"), preset["warmup_steps"]
     if steps is not None and warmup >= steps:
-        yield Problem("MENS-R001", "/warmup_steps", f"the warm-up of {warmup} steps is not shorter than training, {steps}")
+        yield Problem(
+            "MENS-R001", "/warmup_steps", f"the warm-up of {warmup} steps is not shorter than training, {steps}"
+        )
 
 
 def last_k_within_sequence(preset: JsonObject) -> Iterator[Problem]:
@@ -35,7 +37,11 @@ def mobile_edge_limits(preset: JsonObject) -> Iterator[Problem]:
     if preset.get("deployment_target") == "mobile_edge":
         for field, limit in MOBILE_EDGE_LIMITS.items():
             if preset[field] > limit:
-                yield Problem("MENS-R003", f"/{field}", f"deployment_target mobile_edge allows {field} up to {limit}, not {preset[field]}")
+                yield Problem(
+                    "MENS-R003",
+                    f"/{field}",
+                    f"deployment_target mobile_edge allows {field} up to {limit}, not {preset[field]}",
+                )
 
 
 def quantised_method_has_quantised_base(preset: JsonObject) -> Iterator[Problem]:
@@ -52,7 +58,9 @@ def unknown_adapter_fields(config: JsonObject) -> Iterator[Problem]:
 
     for key, value in config.items():
         if key not in PeftAdapterConfigV1.model_fields and value is not None:
-            message = f"{shown(key)} is a field that mens does not know; with a value it may change what the adapter does"
+            message = (
+                f"{shown(key)} is a field that mens does not know; with a value it may change what the adapter does"
+            )
             yield Problem("MENS-R007", pointer(key), message, at_key=True)
 
 
@@ -86,7 +94,11 @@ def one_row_form(row: JsonObject) -> Iterator[Problem]:
     if not whole and len(prompts) == 1 and len(answers) == 1:
         return
     given = ", ".join(f"`{name}`" for name in [*prompts, *answers, *whole]) or "none of them"
-    yield Problem("MENS-R009", "", f"a row is prompt|instruction with response|output, or messages|turns, or text; this has {given}")
+    yield Problem(
+        "MENS-R009",
+        "",
+        f"a row is prompt|instruction with response|output, or messages|turns, or text; this has {given}",
+    )
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -102,7 +114,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 MISPLACED: dict[str, dict[str, str]] = {
-    "adapter-meta/v3": {"base_quant": "`base_quant` stands at top level; it belongs under `quant`, as quant.base_quant"},
+    "adapter-meta/v3": {
+        "base_quant": "`base_quant` stands at top level; it belongs under `quant`, as quant.base_quant"
+    },
 }
 """Fields known to be written at the wrong level (MENS-R005), by kind: said instead of `is not a field of`."""
 

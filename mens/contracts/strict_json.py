@@ -80,14 +80,14 @@ def json_positions(text: str) -> Positions:
 
 
 def _explained(text: str, error: Exception) -> Exception:
-    """The fault that the slow scan finds; should it find none, what the C scanner said is passed on."""
+    """The fault that the slow scan finds; a stack that the caller has used up is no fault of the document."""
     try:
         _scan(text)
     except SyntaxFault as fault:
         return fault
-    if isinstance(error, json.JSONDecodeError):
-        return fault_at(text, error.pos, "this is not JSON")
-    return error
+    if isinstance(error, RecursionError):
+        return error
+    return fault_at(text, getattr(error, "pos", 0), "this is not JSON")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -124,8 +124,8 @@ _WARY = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_co
 
 def _too_deep(value: JsonValue) -> bool:
     """Whether containers nest beyond the limit, level by level, most of it in C."""
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    level: list[Any] = [value]  # the containers of depth 1; after n rounds those of depth n + 1
+    for _ in range(MAX_DEPTH):
         inner: list[Any] = []
         for container in level:
             members = container.values() if type(container) is dict else container

@@ -84,7 +84,7 @@ def pointers(value: Any, pointer: str = "") -> list[tuple[str, str | None, Any]]
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for token, child in members:
         path = f"{pointer}/{escape(str(token))}"
-        rows.append((path, token if isinstance(value, dict) else None, child))
+        rows.append((path, str(token) if isinstance(value, dict) else None, child))
         rows += pointers(child, path)
     return rows
 
@@ -317,14 +317,35 @@ def test_json_keeps_what_json_allows() -> None:
     assert list(json_positions(text)) == ["", "/\x7f\x85\u2028\ufeff", "/\\ud800"]
 
 
-@pytest.mark.parametrize("opener", ["[", '{"k":', '[0,{"k":'])
-def test_sixty_four_levels_are_fine(opener: str) -> None:
-    count = 64 // (opener.count("[") + opener.count("{"))
+def nested(opener: str, depth: int) -> str:
+    """A complete document of one container inside the other, a number in the innermost."""
+    count = depth // (opener.count("[") + opener.count("{"))
     closer = "".join({"[": "]", "{": "}"}[char] for char in reversed(opener) if char in "[{")
-    text = opener * count + "1" + closer * count
+    return opener * count + "1" + closer * count
+
+
+@pytest.mark.parametrize("opener", ["[", '{"k":', '[0,{"k":'])
+def test_sixty_four_levels_are_fine_and_one_more_is_not(opener: str) -> None:
+    text = nested(opener, 64)
     value = parse_json(text)
     assert same(parse_yaml(text)[0], value)
     assert max(pointer.count("/") for pointer in json_positions(text)) == 64
+    beside = text[0] + ('"j":[[]],' if text[0] == "{" else "[[]],") + text[1:]
+    assert same(parse_json(beside), json.loads(beside))
+    assert same(parse_yaml(beside)[0], json.loads(beside))
+    for parse in (parse_json, parse_yaml):
+        for deeper in (
+            f"[{text}]",
+            f"[0, {text}, 0]",
+            f'{{"a": {text}}}',
+            text.replace("1", "[]"),
+            text.replace("1", "{}"),
+        ):
+            with pytest.raises(SyntaxFault) as caught:
+                parse(deeper)
+            assert caught.value.message == "nested deeper than 64 levels"
+            assert caught.value.pointer.count("/") == 64
+            assert deeper[caught.value.column - 1] in "[{"
 
 
 def test_many_shallow_containers_are_not_deep() -> None:
