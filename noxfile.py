@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["tests"]
@@ -91,10 +93,15 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
-def build(session: nox.Session) -> None:
-    """Build the wheel, install it alone, and validate with it."""
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it without the sources, and validate with it."""
     session.install(*PINS, "build")
-    session.run("python", "-m", "build", "--wheel", "--outdir", "dist")
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--wheel", "--outdir", folder, silent=True)
+    session.install(*PINS, *(str(path) for path in Path(folder).glob("mens-*.whl")))
+    presets = Path("schemas/presets").resolve()
+    with session.chdir(folder):
+        session.run("mens", "validate", str(presets))
 
 
 def _lint(session: nox.Session, *arguments: str) -> None:

@@ -28,7 +28,7 @@ class Source(Contract):
     path: Annotated[str, Field(max_length=4096, min_length=1)]
     """A JSONL file (plain, gzip or zstd), a Parquet file or a datasets folder, relative to the mix file's folder unless absolute."""
 
-    weight: Annotated[float, Field(ge=0.0, le=100.0)] = 1
+    weight: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
     """How often each row is used: 0.5 takes half of them by seeded sampling without replacement, 2 takes each twice, 0 takes none."""
 
     sample_rate: Annotated[float | None, Field(ge=1e-09, le=1.0)] = None

@@ -169,7 +169,7 @@ class Rope(Contract):
     theta: Annotated[float, Field(ge=1.0, le=1000000000000.0)]
     """The base of the frequencies."""
 
-    partial_factor: Annotated[float, Field(ge=1e-06, le=1.0)] = 1
+    partial_factor: Annotated[float, Field(ge=1e-06, le=1.0)] = 1.0
     """The fraction of each head's dimensions that is rotated."""
 
     mrope_section: Annotated[list[SectionSize], Field(max_length=8)] = []

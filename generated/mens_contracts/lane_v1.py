@@ -42,5 +42,5 @@ class LaneV1(Contract):
     thinking: Literal["supervised", "stripped", "required"]
     """supervised: reasoning is learnt where a row has it; stripped: it is removed before rendering; required: a row without it is refused."""
 
-    weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1
+    weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
     """The factor on the loss of every row of the lane; 0 leaves the lane without effect."""

@@ -27,7 +27,7 @@ class MergedAdapter(Contract):
     method: Literal["lora", "rslora", "dora"]
     """The formula its deltas were computed with: alpha / rank, alpha over the rank's square root, or magnitude and direction."""
 
-    weight: Annotated[float, Field(ge=-100.0, le=100.0)] = 1
+    weight: Annotated[float, Field(ge=-100.0, le=100.0)] = 1.0
     """The factor its deltas were multiplied with; 1 merges it as trained."""
 
     num_pairs: Annotated[int, Field(ge=1, le=10000000)]

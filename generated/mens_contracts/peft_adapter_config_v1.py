@@ -137,7 +137,7 @@ class PeftAdapterConfigV1(Contract):
     r: Annotated[int, Field(ge=1, le=65536)] = 8
     """The rank of every pair that `rank_pattern` does not set otherwise."""
 
-    lora_alpha: Annotated[float, Field(ge=0.0, le=1000000.0)] = 8
+    lora_alpha: Annotated[float, Field(ge=0.0, le=1000000.0)] = 8.0
     """The scale's numerator for every pair that `alpha_pattern` does not set otherwise."""
 
     rank_pattern: (
@@ -196,7 +196,7 @@ class PeftAdapterConfigV1(Contract):
     lora_bias: bool = False
     """Whether the B half of each pair carries a bias."""
 
-    lora_dropout: Annotated[float, Field(ge=0.0, le=1.0)] = 0
+    lora_dropout: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """The dropout used in training; it does not change what the adapter computes."""
 
     init_lora_weights: bool | InitLoraWeights | None = None

@@ -27,7 +27,7 @@ class Waiver(Contract):
     """The rule that names the change, as `nox -s breaking` prints it."""
 
     pointer: Annotated[str, Field(max_length=1024)]
-    """The JSON pointer of the changed place in the schema; empty for the schema as a whole."""
+    """The changed place as `nox -s breaking` prints it; empty for the document as a whole."""
 
     reason: Annotated[str, Field(max_length=1000, min_length=10)]
     """Why the change may break readers, in a sentence that a stranger understands."""

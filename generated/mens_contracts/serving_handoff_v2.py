@@ -38,7 +38,7 @@ class ServingHandoffV2(Contract):
     adapter_path: Annotated[str | None, Field(max_length=4096, min_length=1)] = None
     """The adapter to load over the base; null when the artifact is already merged."""
 
-    prompt_format: Annotated[str, Field(max_length=100, min_length=1, pattern="^[a-z][a-z0-9_]*$")]
+    prompt_format: Annotated[str, Field(max_length=100, min_length=1)]
     """How prompts are laid out, such as qwen_chatml_im_start."""
 
     openai_base_url: Annotated[str | None, Field(max_length=2048, min_length=1)] = None

@@ -66,7 +66,7 @@ class TrainingPresetV1(Contract):
     alpha: Annotated[int, Field(ge=1, le=65536)]
     """The LoRA scale's numerator: the adapter adds alpha / rank times B A."""
 
-    dropout: Annotated[float, Field(ge=0.0, le=0.9)] = 0
+    dropout: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
     """The share of a LoRA pair's inputs that is dropped while training; 0 drops none."""
 
     seq_len: Annotated[int, Field(ge=8, le=1048576)]
@@ -102,7 +102,7 @@ class TrainingPresetV1(Contract):
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after warm-up: along a cosine, along a line, or not at all."""
 
-    min_learning_rate_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0
+    min_learning_rate_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Where cosine and linear end, as a share of `learning_rate`; 0 ends at zero."""
 
     warmup_steps: Annotated[int, Field(ge=0, le=1000000)]
@@ -120,7 +120,7 @@ class TrainingPresetV1(Contract):
     adam_epsilon: Annotated[float, Field(ge=1e-12, le=0.1)] = 1e-08
     """The small number that keeps AdamW's division finite."""
 
-    max_grad_norm: Annotated[float, Field(ge=0.0, le=1000.0)] = 1
+    max_grad_norm: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
     """Gradients are scaled down to this norm before each optimizer step; 0 switches clipping off."""
 
     gradient_checkpointing: bool = True

@@ -98,7 +98,7 @@ class SyntaxSpan(Contract):
     end: Annotated[int, Field(ge=1, le=4000000)]
     """The character after the last one of the span."""
 
-    weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1
+    weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
     """The factor on the loss of the tokens in the span; 0 masks them."""
 
     kind: Annotated[str | None, Field(max_length=64, min_length=1)] = None
@@ -226,7 +226,7 @@ class TrainingRowV1(Contract):
     difficulty: Annotated[int | None, Field(ge=1, le=10)] = None
     """How hard the task is, from 1 (easy) to 10 (hard), which a curriculum orders by; null when nobody said."""
 
-    weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1
+    weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
     """The factor on the loss of every supervised token of the row; 0 leaves the row without effect."""
 
     syntax_spans: Annotated[list[SyntaxSpan], Field(max_length=100000, validate_default=True)] = []

@@ -27,7 +27,9 @@ def model_sources(schemas: Schemas) -> dict[str, str]:
         for name, schema in schemas.files.items():
             (folder / f"{_module(name)}.json").write_text(json.dumps(for_generator(schema)), encoding="utf-8")
         modules = _generate(folder)
-    return {path[0].removesuffix(".py"): _tidy(text) for path, text in modules.items() if path != ("__init__.py",)}
+    names = {path: path[0].removesuffix(".py") for path in modules if path != ("__init__.py",)}
+    of_definitions = {_module(file) for file, schema in schemas.files.items() if "properties" not in schema}
+    return {name: _tidy(modules[path], alias=name in of_definitions) for path, name in names.items()}
 
 
 def _module(file: str) -> str:
@@ -78,10 +80,12 @@ def for_generator(node: Any) -> Any:
         copied["$ref"] = FILE_NAME.sub(lambda match: f"{_module(match[0])}.json", node["$ref"])
     if "properties" in node and node.get("additionalProperties") is False:
         del copied["additionalProperties"]
+    if "number" in node.get("type", ()) and isinstance(node.get("default"), int):
+        copied["default"] = float(node["default"])  # a field is a float whether its value was written or not
     return copied
 
 
-def _tidy(source: str) -> str:
-    """Drop the generator's own header and the alias it emits for a file of definitions alone."""
-    body = "\n".join(line for line in source.splitlines() if not line.startswith("#"))
-    return re.sub(r'^Model = TypeAliasType\("Model".*\n(?:""".*"""\n)?', "", body, flags=re.MULTILINE)
+def _tidy(source: str, *, alias: bool) -> str:
+    """Drop the generator's own header, and the alias that it emits for a file of definitions alone."""
+    body = re.sub(r"\A(?:#.*\n)*", "", source)
+    return re.sub(r'^Model = TypeAliasType\("Model".*\n(?:""".*"""\n)?', "", body, flags=re.MULTILINE) if alias else body

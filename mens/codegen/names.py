@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import keyword
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -10,18 +12,22 @@ from typing import Any
 from mens.contracts.json_types import JsonObject
 
 WIDTH = 120
+CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
+"""Inline code as Markdown finds it: from a run of backticks to the next that is as long."""
 
 
 def python_identifier(text: str) -> str:
-    """A module or variable name for any text: `4080` becomes `_4080`."""
+    """A module or variable name for any text: `4080` becomes `_4080`, `class` becomes `class_`."""
     name = re.sub(r"[^a-zA-Z0-9]+", "_", text).strip("_").lower() or "_"
+    if keyword.iskeyword(name):
+        return f"{name}_"
     return f"_{name}" if name[0].isdigit() else name
 
 
 def quoted(value: Any) -> str:
-    """A Python literal of a plain value, with double quotes and every control character escaped."""
+    """A Python literal of a plain value, with double quotes and every character that cannot be seen spelt out."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\x7f")
+        return _visible(json.dumps(value, ensure_ascii=False))
     if isinstance(value, list | tuple):
         inner = ", ".join(quoted(item) for item in value)
         if isinstance(value, list):
@@ -32,23 +38,50 @@ def quoted(value: Any) -> str:
     return repr(value)
 
 
+def _visible(source: str) -> str:
+    """Spell out what an editor would hide or a reader misread: controls, lone surrogates, marks that turn text round."""
+    return "".join(char if char.isprintable() else _escape(ord(char)) for char in source)
+
+
+def _escape(code_point: int) -> str:
+    width, letter = (2, "x") if code_point < 0x100 else (4, "u") if code_point < 0x10000 else (8, "U")
+    return f"\\{letter}{code_point:0{width}x}"
+
+
 def docstring(text: str) -> str:
-    """A docstring literal of any text, safe inside triple quotes."""
-    escaped = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    if escaped.endswith('"'):
-        escaped = escaped[:-1] + '\\"'
-    return f'"""{escaped}"""'
+    """A docstring literal of any text, safe inside triple quotes; only line feeds stay as they are."""
+    escaped = re.sub(r'"(?="|\Z)', r'\\"', text.replace("\\", "\\\\"))
+    return '"""' + "\n".join(map(_visible, escaped.split("\n"))) + '"""'
+
+
+def line(text: Any) -> str:
+    """Markdown prose on one line, in a heading, say: inline code stays code, and no tag begins elsewhere."""
+    shown, parts, end = _one_line(text), [], 0
+    for span in CODE_SPAN.finditer(shown):
+        parts += [_literal(shown[end : span.start()]), span[0]]
+        end = span.end()
+    return "".join([*parts, _literal(shown[end:])])
+
+
+def _literal(prose: str) -> str:
+    return prose.replace("\\", "\\\\").replace("<", "\\<")
 
 
 def cell(text: Any) -> str:
-    """Text inside a cell of a Markdown table."""
-    return re.sub(r"\s+", " ", str(text)).replace("\\", "\\\\").replace("|", "\\|").strip()
+    """Markdown prose inside a cell of a table: on one line, no pipe ends it."""
+    return line(text).replace("|", "\\|")
 
 
 def code(text: Any) -> str:
-    """Inline code inside a cell of a Markdown table."""
-    shown = cell(text)
-    return f"`` {shown} ``" if "`" in shown else f"`{shown}`"
+    """Inline code inside a cell of a Markdown table; a fence is longer than any run of backticks within."""
+    shown = _one_line(text).replace("|", "\\|")
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{shown}{space}{fence}" if shown else ""
+
+
+def _one_line(text: Any) -> str:
+    return re.sub(r"\s+", " ", str(text)).strip()
 
 
 def construct(value: Any, node: JsonObject, root: JsonObject) -> str:
@@ -102,5 +135,6 @@ def _describes(node: JsonObject, value: Any) -> bool:
 
 
 def classes_used(source: str, names: Iterable[str]) -> list[str]:
-    """Which of these class names a piece of generated source calls."""
-    return sorted(name for name in names if re.search(rf"(?<![\w\"]){name}\(", source))
+    """Which of these class names a piece of generated source uses."""
+    used = {node.id for node in ast.walk(ast.parse(source, mode="eval")) if isinstance(node, ast.Name)}
+    return sorted(used & set(names))

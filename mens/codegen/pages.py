@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
-from mens.codegen.schemas import Schemas, bundle, classes
+from mens.codegen.names import code
+from mens.codegen.schemas import Schemas, bundle
+from mens.codegen.subset import classes
 from mens.codegen.tables import Data, Entry
 from mens.contracts.json_types import JsonObject
 
@@ -17,11 +20,12 @@ def reference_pages(schemas: Schemas, data: Data) -> Iterator[Page]:
     """Every generated page."""
     registry = {(entry["kind"], entry["version"]): entry for entry in data.registry["kinds"]}
     entries = [registry[(name.kind, name.version)] for name in schemas.kinds]
-    yield (
-        "README.md",
-        "index.md.jinja",
-        {"kinds": entries, **{k: [e.value for e in v] for k, v in data.entries.items()}},
-    )
+    kinds = [
+        {**entry, "summary": entry.get("summary") or schema["description"]}
+        for entry, schema in zip(entries, schemas.kinds.values(), strict=True)
+    ]
+    tables = {folder: [entry.value for entry in found] for folder, found in data.entries.items()}
+    yield "README.md", "index.md.jinja", {"kinds": kinds, **tables}
     for name in schemas.kinds:
         context = kind_context(bundle(name.file, schemas.files), registry[(name.kind, name.version)])
         yield f"kinds/{name.kind}.v{name.version}.md", "kind.md.jinja", context
@@ -29,8 +33,18 @@ def reference_pages(schemas: Schemas, data: Data) -> Iterator[Page]:
         yield f"families/{entry.id}.md", "family.md.jinja", family_context(entry)
     for entry in data.entries["releases"]:
         yield f"releases/{entry.id}.md", "release.md.jinja", release_context(entry)
-    yield "presets.md", "presets.md.jinja", {"presets": [entry.value for entry in data.entries["presets"]]}
-    yield "lanes.md", "lanes.md.jinja", {"lanes": [entry.value for entry in data.entries["lanes"]]}
+    yield "presets.md", "presets.md.jinja", {"presets": [preset_row(entry.value) for entry in data.entries["presets"]]}
+    yield "lanes.md", "lanes.md.jinja", {"lanes": [lane_row(entry.value) for entry in data.entries["lanes"]]}
+
+
+def preset_row(preset: JsonObject) -> JsonObject:
+    """A preset as its table shows it."""
+    return {**preset, "aliases": ", ".join(preset.get("aliases", []))}
+
+
+def lane_row(lane: JsonObject) -> JsonObject:
+    """A lane as its table shows it."""
+    return {**lane, "weight": lane.get("weight", 1), "response_modes": ", ".join(lane["response_modes"])}
 
 
 def kind_context(schema: JsonObject, entry: JsonObject) -> JsonObject:
@@ -40,7 +54,7 @@ def kind_context(schema: JsonObject, entry: JsonObject) -> JsonObject:
         "schema": schema,
         "entry": entry,
         "recognised": recognition(entry),
-        "classes": [class_rows(where, node) for where, node in classes(schema)],
+        "classes": [class_rows(where.rpartition(".$defs.")[2], node, schema) for where, node in classes(schema)],
     }
 
 
@@ -50,16 +64,24 @@ def family_context(entry: Entry) -> JsonObject:
     return {
         "family": family,
         "source": entry.source.as_posix(),
-        "architectures": family["recognise"].get("architectures", []),
+        "model_types": fact(family["recognise"]["model_types"]),
+        "architectures": fact(family["recognise"]["architectures"]),
+        "geometry": list(family["geometry"].items()),
+        "layouts": [{**layout, "selection": selection_text(layout["selection"])} for layout in family["layouts"]],
         "rows": [tensor_row(tensor, family["dtypes"]) for tensor in family["tensors"]],
         "evidence": evidence_rows(family),
     }
 
 
+def selection_text(selection: JsonObject) -> str:
+    """The options of a layout, axis by axis."""
+    return ", ".join(f"{axis}: {option}" for axis, option in selection.items())
+
+
 def tensor_row(tensor: JsonObject, dtypes: list[str]) -> JsonObject:
     """One tensor as its table shows it; what is left out in the file is shown as what it means."""
     where = [tensor.get("in_layers"), tensor.get("exists_if")]
-    where += [f"{axis}: {option}" for axis, option in tensor.get("when", {}).items()]
+    where += [f"{axis}: {' or '.join(options)}" for axis, options in tensor.get("when", {}).items()]
     return {
         "role": tensor["role"],
         "key": tensor["key"],
@@ -83,19 +105,40 @@ def release_context(entry: Entry) -> JsonObject:
             "family": model.get("family") or "not supported",
             "availability": model["availability"].replace("_", " "),
             "licence": model["licence"]["expression"],
-            "thinking": model.get("thinking_default") or "",
-            "geometry": "known" if model.get("config") else "not given",
+            "thinking": {True: "yes", False: "no", None: ""}[model.get("thinking_default")],
+            "geometry": "known" if model.get("config") or model.get("config_of") else "not given",
         }
         for model in release["models"]
     ]
-    shared = {name: release.get(name) or {} for name in ("tokens", "template", "tool_calls")}
-    source = entry.source.as_posix()
-    return {"release": release, "source": source, "models": models, "evidence": evidence_rows(release), **shared}
+    sections = [
+        (title, [(name, fact(value)) for name, value in release[field].items()])
+        for field, title in SHARED_FACTS.items()
+        if release.get(field)
+    ]
+    evidence, source = evidence_rows(release), entry.source.as_posix()
+    return {"release": release, "source": source, "models": models, "evidence": evidence, "sections": sections}
+
+
+SHARED_FACTS = {"tokens": "Tokens", "template": "Chat template", "tool_calls": "Tool calls"}
+
+
+def fact(value: Any) -> str:
+    """A plain value for people, ready for a cell: words for truth, code for texts, lists and maps on one line."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    if isinstance(value, list):
+        return ", ".join(map(fact, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{code(key)} {fact(item)}" for key, item in value.items())
+    return code(value)
 
 
 def evidence_rows(document: JsonObject) -> list[JsonObject]:
     """Each source that a document's facts rest on."""
-    return [{"name": name, "revision": None, **evidence} for name, evidence in document["evidence"].items()]
+    return [
+        {"name": name, **evidence, "revision": evidence.get("revision") or ""}
+        for name, evidence in document["evidence"].items()
+    ]
 
 
 def recognition(entry: JsonObject) -> str:
@@ -110,7 +153,7 @@ def recognition(entry: JsonObject) -> str:
     return f"as each line of {files}" if how["by"] == "lines" else f"by the file name {files}"
 
 
-def class_rows(where: str, node: JsonObject) -> JsonObject:
+def class_rows(name: str, node: JsonObject, schema: JsonObject) -> JsonObject:
     """One table: a class's name, its description, and a row per field."""
     fields = [
         {
@@ -121,13 +164,12 @@ def class_rows(where: str, node: JsonObject) -> JsonObject:
         }
         for key, child in node["properties"].items()
     ]
-    return {"name": where.rpartition(".")[2].replace("$", ""), "description": node["description"], "fields": fields}
+    shown = schema["title"] if name == "$" else name
+    return {"name": shown, "description": node["description"], "fields": fields}
 
 
 def default_text(node: JsonObject, *, required: bool) -> str:
     """`required`, or the default as it would be written."""
-    import json
-
     return "required" if required else json.dumps(node.get("default"))
 
 

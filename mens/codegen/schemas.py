@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
-from mens.contracts.errors import ContractError
+from mens.codegen.subset import meaning_problems, structure_problems, subset_problems
+from mens.contracts.errors import ContractError, UsageError
 from mens.contracts.json_types import JsonObject
+from mens.contracts.positions import SyntaxFault, decode
 from mens.contracts.strict_json import parse_json
+from mens.contracts.strict_yaml import parse_yaml
 
 FILE_NAME = re.compile(r"([a-z][a-z0-9]*(?:-[a-z0-9]+)*)\.v([1-9][0-9]*)\.schema\.json")
 COMMON = "common"
+DRAFT7 = {"$defs": "definitions"}
 
 
 class KindName(NamedTuple):
@@ -32,6 +35,10 @@ class KindName(NamedTuple):
         return f"{self.kind.replace('-', '_')}_v{self.version}"
 
     @property
+    def title(self) -> str:
+        return f"{''.join(part.capitalize() for part in self.kind.split('-'))}V{self.version}"
+
+    @property
     def file(self) -> str:
         return f"{self.kind}.v{self.version}.schema.json"
 
@@ -45,20 +52,42 @@ class Schemas(NamedTuple):
 
 def read_schemas(folder: Path) -> Schemas:
     """Read and check schemas/kinds; refuse the first file that leaves the keyword subset."""
-    meta_path = folder.parent / "meta.schema.json"
-    meta = Draft202012Validator(_object(parse_json(meta_path.read_text(encoding="utf-8")), meta_path))
+    root = folder.parent.parent
+    meta = Draft202012Validator(read_object(folder.parent / "meta.schema.json", root))
     files: dict[str, JsonObject] = {}
     kinds: dict[KindName, JsonObject] = {}
     for path in sorted(folder.glob("*.json")):
         name = kind_name(path)
-        files[path.name] = schema = _object(parse_json(path.read_text(encoding="utf-8")), path)
-        problems = list(_subset_problems(meta, schema)) or list(_structure_problems(schema, name))
-        if problems:
-            fix = "schemas/meta.schema.json says what a schema may say."
-            raise ContractError("MENS-G001", "\n  ".join(problems), str(path), fix)
+        files[path.name] = schema = read_object(path, root)
+        title = None if name.kind == COMMON else name.title
+        _refuse(list(subset_problems(meta, schema)) or list(structure_problems(schema, title)), name)
         if name.kind != COMMON:
             kinds[name] = schema
+    for file in files:
+        _refuse(list(meaning_problems(bundle(file, files))), kind_name(Path(file)))
     return Schemas(kinds, files)
+
+
+def _refuse(problems: list[str], name: KindName) -> None:
+    if problems:
+        fix = "schemas/meta.schema.json and CONTRIBUTING.md say what a schema may say."
+        raise ContractError("MENS-G001", "\n  ".join(problems), f"schemas/kinds/{name.file}", fix)
+
+
+def read_object(path: Path, root: Path) -> JsonObject:
+    """The JSON or YAML object in a file of the repository; refused with its line and column where there is none."""
+    where = path.relative_to(root).as_posix()
+    try:
+        text = decode(path.read_bytes())
+        value = parse_json(text) if path.suffix == ".json" else parse_yaml(text)[0]
+    except SyntaxFault as fault:
+        place = f"{where}:{fault.line}:{fault.column}"
+        raise ContractError("MENS-S001", fault.message, place) from None
+    except OSError as error:
+        raise UsageError("MENS-P004", f"cannot be read: {error.strerror}", where) from None
+    if not isinstance(value, dict):
+        raise ContractError("MENS-G001" if path.suffix == ".json" else "MENS-G003", "not a mapping of fields", where)
+    return value
 
 
 def kind_name(path: Path) -> KindName:
@@ -67,41 +96,6 @@ def kind_name(path: Path) -> KindName:
     if match is None:
         raise ContractError("MENS-G001", "a schema file is named <kind>.v<N>.schema.json", str(path))
     return KindName(match[1], int(match[2]))
-
-
-def _object(value: Any, path: Path) -> JsonObject:
-    if not isinstance(value, dict):
-        raise ContractError("MENS-G001", "a schema is a JSON object", str(path))
-    return value
-
-
-def _subset_problems(meta: Draft202012Validator, schema: JsonObject) -> Iterator[str]:
-    for error in meta.iter_errors(schema):
-        leaf = best_match([error])
-        yield f"{leaf.json_path if leaf else error.json_path}: {(leaf or error).message[:300]}"
-
-
-def _structure_problems(schema: JsonObject, name: KindName) -> Iterator[str]:
-    """What the meta-schema cannot say: names that must match other names, and defaults that must be valid."""
-    if name.kind != COMMON and not schema["title"].endswith(f"V{name.version}"):
-        yield f"title {schema['title']!r} must end in V{name.version}"
-    for where, node in classes(schema):
-        unknown = set(node["required"]) - set(node["properties"])
-        if unknown:
-            yield f"{where}: required names no property: {', '.join(sorted(unknown))}"
-        for key, value in node["properties"].items():
-            optional = key not in node["required"]
-            if optional != ("default" in value) and not (optional and "const" in value):
-                yield f"{where}.{key}: a property has a default if and only if it is not required"
-
-
-def classes(schema: JsonObject) -> Iterator[tuple[str, JsonObject]]:
-    """Every object with properties, by where it stands."""
-    if "properties" in schema:
-        yield "$", schema
-    for key, node in schema.get("$defs", {}).items():
-        if "properties" in node:
-            yield f"$.$defs.{key}", node
 
 
 def bundle(name: str, files: Mapping[str, JsonObject]) -> JsonObject:
@@ -163,19 +157,23 @@ def _path_fields(node: Any, root: JsonObject, pointer: str, seen: frozenset[str]
         yield from _path_fields(branch, root, pointer, seen)
 
 
-def project_draft7(node: Any) -> Any:
-    """The same schema in draft-07, which is what editors understand: no `$defs`, no keyword beside `$ref`."""
-    if isinstance(node, list):
-        return [project_draft7(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    projected = {
-        {"$defs": "definitions"}.get(key, key): project_draft7(value)
-        for key, value in node.items()
-        if key not in ("$schema", "discriminator")
-    }
-    if isinstance(node.get("$ref"), str):
-        projected["$ref"] = node["$ref"].replace("#/$defs/", "#/definitions/")
-        if len(projected) > 1:
-            projected["allOf"] = [{"$ref": projected.pop("$ref")}]
+def project_draft7(node: JsonObject, prefix: str = "") -> JsonObject:
+    """The same schema in draft-07, which is what editors understand: no `$defs`, no keyword beside `$ref`.
+
+    With a prefix, references point to definitions under longer names, so that several schemas can share a file.
+    """
+    projected: JsonObject = {}
+    for key, value in node.items():
+        if key in ("properties", "$defs"):
+            projected[DRAFT7.get(key, key)] = {name: project_draft7(child, prefix) for name, child in value.items()}
+        elif key in ("oneOf", "anyOf"):
+            projected[key] = [project_draft7(branch, prefix) for branch in value]
+        elif key in ("items", "additionalProperties", "propertyNames") and isinstance(value, dict):
+            projected[key] = project_draft7(value, prefix)
+        elif key == "$ref":
+            projected[key] = value.replace("#/$defs/", f"#/definitions/{prefix}")
+        elif key not in ("$schema", "discriminator"):
+            projected[key] = value
+    if "$ref" in projected and len(projected) > 1:
+        projected["allOf"] = [{"$ref": projected.pop("$ref")}]
     return projected

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jsonschema import Draft202012Validator
 
 from mens.codegen.names import classes_used, construct, python_identifier
-from mens.codegen.schemas import KindName, Schemas, bundle, path_fields
+from mens.codegen.schemas import KindName, Schemas, bundle, path_fields, read_object
 from mens.contracts.claims import Claims
 from mens.contracts.errors import ContractError
 from mens.contracts.json_types import JsonObject
 from mens.contracts.judge import judge
 from mens.contracts.problems import Problem
 from mens.contracts.rules import RULES
-from mens.contracts.strict_yaml import parse_yaml
+
+
+T = TypeVar("T")
+REGISTRY = Path("schemas/registry.yaml")
 
 
 class DataKind(NamedTuple):
@@ -56,44 +59,67 @@ def read_data(root: Path, schemas: Schemas) -> Data:
     """Read every data file; refuse the first that its schema, a rule or another file contradicts."""
     claims = Claims()
     entries = {kind.folder: tuple(_entries(root, kind, schemas, claims)) for kind in DATA_KINDS}
-    registry = _read(root / "schemas" / "registry.yaml", KindName("kind-registry", 1), schemas)
-    declared = {KindName(entry["kind"], entry["version"]) for entry in registry["kinds"]}
-    for missing in sorted(declared ^ set(schemas.kinds)):
-        where = "schemas/kinds" if missing in declared else "schemas/registry.yaml"
-        raise ContractError(
-            "MENS-G002", f"{missing} is not declared", where, "A kind is a schema file and a registry entry."
-        )
+    registry = _read(root / REGISTRY, root, KindName("kind-registry", 1), schemas)
+    problems = list(_registry_problems(registry, schemas))
+    if problems:
+        fix = "A kind is a schema file under schemas/kinds and an entry in the registry."
+        raise ContractError("MENS-G002", "\n  ".join(problems), REGISTRY.as_posix(), fix)
     return Data(entries, registry)
 
 
+def _registry_problems(registry: JsonObject, schemas: Schemas) -> Iterator[str]:
+    """Where the registry and the schema files disagree: what exists, how it is recognised, whether it is open."""
+    declared = [KindName(entry["kind"], entry["version"]) for entry in registry["kinds"]]
+    for name in sorted(set(declared) ^ set(schemas.kinds)):
+        other = f"schemas/kinds/{name.file} is missing" if name in declared else "has no entry here"
+        yield f"{name}: {other}"
+    for name in sorted({name for name in declared if declared.count(name) > 1}):
+        yield f"{name}: is declared twice"
+    for name, entry in zip(declared, registry["kinds"], strict=True):
+        schema = schemas.kinds.get(name)
+        if schema is not None:
+            yield from (f"{name}: {problem}" for problem in _entry_problems(name, entry, schema))
+
+
+def _entry_problems(name: KindName, entry: JsonObject, schema: JsonObject) -> Iterator[str]:
+    mark = schema["properties"].get("schema", {}).get("const")
+    if entry["recognise"]["by"] == "schema" and (mark != f"mens/{name}" or "schema" not in schema["required"]):
+        yield f"is recognised by `schema`, so schemas/kinds/{name.file} requires the constant 'mens/{name}'"
+    if (entry["owner"] == "upstream") != schema["additionalProperties"]:
+        yield "a schema is open where upstream owns the kind, and closed where mens does"
+
+
 def _entries(root: Path, kind: DataKind, schemas: Schemas, claims: Claims) -> Iterator[Entry]:
+    modules: dict[str, str] = {}
     for path in sorted((root / "schemas" / kind.folder).glob("*.yaml")):
-        value = _read(path, kind.kind, schemas)
-        where = str(path.relative_to(root))
+        value = _read(path, root, kind.kind, schemas)
+        source = path.relative_to(root)
+        where = source.as_posix()
         _refuse(list(claims.problems(kind.kind.kind, value, where)), where)
         if value["id"] != path.stem:
             raise ContractError("MENS-G003", f"the id {value['id']!r} is not the file's name", where)
-        yield Entry(value["id"], value, path.relative_to(root), python_identifier(value["id"]))
+        module = python_identifier(value["id"])
+        first = modules.setdefault(module, where)
+        if first != where:
+            raise ContractError("MENS-G003", f"the module {module} is already that of {first}", where)
+        yield Entry(value["id"], value, source, module)
 
 
-def _read(path: Path, kind: KindName, schemas: Schemas) -> JsonObject:
-    value, _ = parse_yaml(path.read_text(encoding="utf-8"))
-    validator = Draft202012Validator(bundle(kind.file, schemas.files))
-    problems = judge(value, validator, f"mens/{kind}")
-    assert problems or isinstance(value, dict), "every kind's root is an object"
-    if not problems and isinstance(value, dict):
+def _read(path: Path, root: Path, kind: KindName, schemas: Schemas) -> JsonObject:
+    value = read_object(path, root)
+    problems = judge(value, Draft202012Validator(bundle(kind.file, schemas.files)), f"mens/{kind}")
+    if not problems:
         problems = [problem for rule in RULES.get(kind.kind, ()) for problem in rule(value)]
-    _refuse(problems, str(path))
-    return value  # type: ignore[return-value]
+    _refuse(problems, path.relative_to(root).as_posix())
+    return value
 
 
 def _refuse(problems: list[Problem], where: str) -> None:
     if problems:
-        listed = "\n".join(
-            f"  {problem.pointer or '/'}: {problem.message}   [{problem.code}]" for problem in problems[:10]
-        )
-        fix = "mens validate shows lines and columns."
-        raise ContractError("MENS-G003", f"{len(problems)} problems\n{listed}", where, fix)
+        listed = "\n".join(f"  {problem.pointer}: {problem.message}   [{problem.code}]" for problem in problems[:10])
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        fix = f"Lines and columns: mens validate {where}"
+        raise ContractError("MENS-G003", count, where, f"{listed}\n{fix}")
 
 
 def entry_context(entry: Entry, kind: DataKind, schemas: Schemas) -> JsonObject:
@@ -103,7 +129,7 @@ def entry_context(entry: Entry, kind: DataKind, schemas: Schemas) -> JsonObject:
     by_module: dict[str, list[str]] = {}
     for name in classes_used(source, [root["title"], *root.get("$defs", {})]):
         by_module.setdefault(_home(name, kind.kind, schemas), []).append(name)
-    title = str(entry.value.get("title", entry.id)).rstrip(".")
+    title = f"{entry.value['title'].rstrip('.')}."
     return {"title": title, "imports": sorted(by_module.items()), "constant": kind.constant, "source": source}
 
 
@@ -121,7 +147,7 @@ def _home(name: str, kind: KindName, schemas: Schemas) -> str:
 def table_context(kind: DataKind, entries: tuple[Entry, ...], schemas: Schemas) -> JsonObject:
     """What the template of one folder's index needs."""
     return {
-        "title": f"Every entry of schemas/{kind.folder}, by id",
+        "title": f"Every entry of schemas/{kind.folder}, by id.",
         "module": kind.kind.module,
         "model": schemas.kinds[kind.kind]["title"],
         "constant": kind.plural,
@@ -157,11 +183,22 @@ def _index(name: str, entries: list[tuple[str, str]], about: str) -> JsonObject:
 def defaults(data: Data) -> JsonObject:
     """The default model, its family and the default preset, each declared once in the data."""
     models = [m for e in data.entries["releases"] for m in e.value["models"] if m.get("default")]
-    presets = [e.id for e in data.entries["presets"] if "default" in e.value.get("aliases", [])]
-    if len(models) != 1 or len(presets) != 1:
-        what = f"{len(models)} models and {len(presets)} presets are the default; it is one of each"
-        raise ContractError("MENS-G003", what, "schemas/")
-    return {"model": models[0]["repo"], "family": models[0]["family"], "preset": presets[0]}
+    presets = [e for e in data.entries["presets"] if "default" in e.value.get("aliases", [])]
+    model = _the_one("releases", models, "`default: true` at one model")
+    preset = _the_one("presets", presets, "the alias `default` at one preset")
+    known = [entry.id for entry in data.entries["families"]]
+    if model["family"] not in known:
+        what = f"the default model {model['repo']} is of family {model['family']!r}, which has no file"
+        raise ContractError("MENS-G003", what, "schemas/families", f"Families: {', '.join(known)}")
+    return {"model": model["repo"], "family": model["family"], "preset": preset.id}
+
+
+def _the_one(folder: str, found: list[T], wanted: str) -> T:
+    """The only one; that there are not two is a rule of claims, which names both."""
+    if not found:
+        raise ContractError("MENS-G003", f"nothing here is the default; it takes {wanted}", f"schemas/{folder}")
+    assert len(found) == 1, "claims refuse a second"
+    return found[0]
 
 
 def registry_rows(data: Data, schemas: Schemas) -> list[JsonObject]:

@@ -11,7 +11,6 @@ MensError
 from __future__ import annotations
 
 
-
 class MensError(Exception):
     """A refusal: which rule, what is wrong, where, and what would mend it. Two that say the same are equal."""
 

@@ -36,7 +36,7 @@ def adapter_v2_to_v3(document: JsonObject, source_sha256: str | None) -> JsonObj
     }
 
 
-def handoff_v1_to_v2(document: JsonObject, source_sha256: str | None) -> JsonObject:
+def handoff_v1_to_v2(document: JsonObject, _: str | None) -> JsonObject:
     """Turn a serving handoff v1 into a v2, whose tag carries the version; v1 never knew the base's family."""
     _holds("serving-handoff/v1", document, ("schema", "schema_version", *HANDOFF_V1_FIELDS), HANDOFF_V1_OPTIONAL)
     return {

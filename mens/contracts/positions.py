@@ -28,7 +28,7 @@ class Position(NamedTuple):
     column: int
 
 
-class SyntaxFault(Exception):  # noqa: N818  (what is refused, not an error of ours)
+class SyntaxFault(Exception):
     """The one thing a strict parse refuses, and where: line and column count from 1."""
 
     def __init__(self, message: str, line: int, column: int, pointer: str = "") -> None:

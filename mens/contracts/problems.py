@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from mens.contracts.json_types import JsonObject
 from mens.contracts.positions import escape
 
 LONGEST = 80
@@ -18,6 +19,10 @@ class Problem(NamedTuple):
     pointer: str
     message: str
     at_key: bool = False
+
+
+Rule = Callable[[JsonObject], Iterator[Problem]]
+"""A named rule: what it has against a document that its schema accepts."""
 
 
 def pointer(*path: str | int) -> str:

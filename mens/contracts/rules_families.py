@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from mens.contracts.expressions import ExpressionError, parse
 from mens.contracts.json_types import JsonObject
-from mens.contracts.problems import Problem, nearest, pointer, shown
+from mens.contracts.problems import Problem, Rule, nearest, pointer, shown
 
 Path = tuple[str | int, ...]
 Written = tuple[Path, Any]
@@ -25,7 +25,7 @@ def expressions_known(family: JsonObject) -> Iterator[Problem]:
     geometry = set(family["geometry"])
     indexed = geometry | set(family["indices"])
     for path, source in _expressions(family):
-        known = indexed if path[0] in ("layer_kinds", "tensors") else geometry
+        known = indexed if path[0] in ("layer_kinds", "tensors") and "parts" not in path else geometry
         try:
             names = parse(source).names
         except ExpressionError as error:
@@ -69,6 +69,17 @@ def selections_complete(family: JsonObject) -> Iterator[Problem]:
         for axis, options in tensor.get("when", {}).items():
             for place, option in enumerate(options):
                 yield from _option(axes, axis, option, ("tensors", index, "when", axis, place))
+
+
+def memory_recognised(family: JsonObject) -> Iterator[Problem]:
+    """MENS-K033: a class that upstream builds has a model type and a name that the family recognises."""
+    fields = (("model_type", "model_types"), ("architecture", "architectures"))
+    for index, entry in enumerate(family["memory"]):
+        for field, listed in fields:
+            known = family["recognise"][listed]
+            if entry[field] not in known:
+                message = f"{shown(entry[field])} is not among recognise.{listed}.{nearest(entry[field], known)}"
+                yield Problem("MENS-K033", pointer("memory", index, field), message)
 
 
 def keys_spelled(family: JsonObject) -> Iterator[Problem]:
@@ -234,10 +245,11 @@ def tokens_known(release: JsonObject) -> Iterator[Problem]:
             yield Problem("MENS-K032", pointer("tokens", "special", name), f"{number} is already {shown(first)}")
 
 
-FAMILY_RULES: tuple[Callable[[JsonObject], Iterator[Problem]], ...] = (
+FAMILY_RULES: tuple[Rule, ...] = (
     expressions_known,
     geometry_ends,
     selections_complete,
+    memory_recognised,
     keys_spelled,
     keys_distinct,
     layer_kinds_known,
@@ -245,13 +257,14 @@ FAMILY_RULES: tuple[Callable[[JsonObject], Iterator[Problem]], ...] = (
     tensor_policies_agree,
     evidence_known,
 )
-RELEASE_RULES: tuple[Callable[[JsonObject], Iterator[Problem]], ...] = (
+RELEASE_RULES: tuple[Rule, ...] = (
     evidence_known,
     licences_evidenced,
     support_stated,
     configurations_found,
     tokens_known,
 )
+RULES: dict[str, tuple[Rule, ...]] = {"family": FAMILY_RULES, "release": RELEASE_RULES}
 
 
 def _expressions(family: JsonObject) -> Iterator[Written]:

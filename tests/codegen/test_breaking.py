@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from mens.codegen.breaking import Change, compare
-from mens.codegen.breaking_rules import BRANCH_RULES, FOLDER_RULES, PLACE_RULES, RULE_IDS
+from mens.codegen.breaking.compare import Change, compare
+from mens.codegen.breaking.rules import BRANCH_RULES, FOLDER_RULES, PLACE_RULES, RULE_IDS
 from mens.contracts.strict_json import parse_json
 
 REPO = Path(__file__).parents[2]

@@ -19,9 +19,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from referencing.exceptions import Unresolvable
 
-from mens.codegen.breaking import compare
-from mens.codegen.breaking_rules import BRANCH_RULES, PLACE_RULES, RULE_IDS
-from mens.codegen.breaking_shapes import Schema, place
+from mens.codegen.breaking.compare import compare
+from mens.codegen.breaking.rules import BRANCH_RULES, PLACE_RULES, RULE_IDS
+from mens.codegen.breaking.shapes import Schema, place
 from mens.codegen.schemas import bundle, read_schemas
 from mens.contracts.strict_json import parse_json
 from mens.contracts.strict_yaml import parse_yaml
@@ -130,7 +130,7 @@ def is_list(value: Any) -> bool:
 def another_pattern(node: Any, value: Any) -> str | None:
     if not isinstance(value, str) or "maxLength" not in node:
         return None
-    node["pattern"] = "^~(?!\n)$"
+    node["pattern"] = r"^~(?!\n)$"
     return "PATTERN_CHANGED"
 
 
@@ -317,7 +317,7 @@ def test_every_breaking_mutation_of_the_real_kinds_is_caught() -> None:
     for kind in kinds():
         rng = Random(f"breaking {kind.name}")
         for mutation in BREAKING:
-            for site in applicable(kind, mutation, rng, 6):
+            for site in applicable(kind, mutation, rng, 4):
                 changed = deepcopy(kind.schema)
                 rule = mutation(at(changed, site.path), site.value)
                 assert rule is not None
@@ -433,10 +433,21 @@ def inlined_definition(root: Any, node: Any, rng: Random) -> bool:
     return True
 
 
-GENTLE: list[Callable[[Any, Any, Random], bool]] = [
-    *(roomier, without_pattern, another_value, nullable, new_property, newly_optional, opened, another_branch),
-    *(reworded, reordered, renamed_definition, inlined_definition),
-]
+GENTLE: dict[Callable[[Any, Any, Random], bool], str] = {
+    roomier: "type",
+    without_pattern: "pattern",
+    another_value: "enum",
+    nullable: "properties",
+    new_property: "properties",
+    newly_optional: "required",
+    opened: "additionalProperties",
+    another_branch: "discriminator",
+    reworded: "description",
+    reordered: "type",
+    renamed_definition: "$ref",
+    inlined_definition: "$ref",
+}
+"""Each mutation with a keyword that a node must have to be worth trying."""
 
 
 def test_no_compatible_mutation_of_the_real_kinds_is_refused() -> None:
@@ -444,10 +455,11 @@ def test_no_compatible_mutation_of_the_real_kinds_is_refused() -> None:
     named: Counter[str] = Counter()
     for kind in kinds():
         rng = Random(f"compatible {kind.name}")
-        for mutation in GENTLE:
-            for _ in range(8):
+        for mutation, keyword in GENTLE.items():
+            worth = [index for index, node in enumerate(subschemas(kind.schema)) if keyword in node]
+            for index in rng.sample(worth, min(4, len(worth))):
                 changed = deepcopy(kind.schema)
-                if not mutation(changed, rng.choice(list(subschemas(changed))), rng):
+                if not mutation(changed, list(subschemas(changed))[index], rng):
                     continue
                 changes = compare(kind.schema, changed)
                 assert not [change for change in changes if change.breaking], (kind.name, mutation.__name__)
@@ -496,7 +508,7 @@ def test_what_passes_leaves_every_valid_document_valid() -> None:
     num_edits = num_passed = num_refusing = 0
     for kind in kinds():
         rng = Random(f"edits {kind.name}")
-        for _ in range(60):
+        for _ in range(12):
             changed = edited(kind.schema, rng)
             try:
                 Draft202012Validator.check_schema(changed)
@@ -508,6 +520,6 @@ def test_what_passes_leaves_every_valid_document_valid() -> None:
             num_edits += 1
             num_passed += passed
             num_refusing += not stays
-    assert num_edits >= 700
-    assert num_passed >= 100
-    assert num_refusing >= 100
+    assert num_edits >= 200
+    assert num_passed >= 40
+    assert num_refusing >= 20

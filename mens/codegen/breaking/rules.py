@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from jsonschema import Draft202012Validator
 
-from mens.codegen.breaking_shapes import ABSENT, JSON_TYPES, Place, Schema, canonical, place
+from mens.codegen.breaking.shapes import ABSENT, JSON_TYPES, Place, Schema, canonical, place
 from mens.contracts.json_types import JsonObject, JsonValue
 from mens.contracts.problems import pointer
 

@@ -142,14 +142,17 @@ def resolved(schema: Schema, node: JsonObject) -> JsonObject:
     return node
 
 
-def place(schema: Schema, node: JsonValue) -> Place:
-    """Describe the place that a schema node governs."""
+def place(schema: Schema, node: JsonValue, above: frozenset[int] = frozenset()) -> Place:
+    """Describe the place that a schema node governs; `above` holds the unions that it is an option of."""
     if node is True or node == {}:
         return Place({name: {} for name in JSON_TYPES})
     if not isinstance(node, dict):
         return Place({}, unknown={} if node is False else {"not a schema": canonical(node)})
     flat = resolved(schema, node)
-    described = _union(schema, flat) if UNIONS & flat.keys() else _typed(schema, flat)
+    this = id(schema.follow(node))
+    if this in above:
+        return Place({}, unknown={"oneOf": "a union that is its own branch"})
+    described = _union(schema, flat, above | {this}) if UNIONS & flat.keys() else _typed(schema, flat)
     return Place(
         described.branches,
         default=canonical(flat["default"]) if "default" in flat else ABSENT,
@@ -176,14 +179,14 @@ def _typed(schema: Schema, node: JsonObject) -> Place:
 def _branch(node: JsonObject, json_type: str) -> JsonObject | None:
     """Return the keywords that bind values of one type; None when no value of that type is listed."""
     branch = {key: value for key, value in node.items() if key in KEYWORDS_BY_TYPE[json_type] or key == "title"}
-    if "const" in node:
-        if not is_of(node["const"], json_type):
+    listed = [[node["const"]]] if "const" in node else []
+    listed += [node["enum"]] if "enum" in node else []
+    if listed:
+        common = set.intersection(*({canonical(value) for value in values} for values in listed))
+        values = [value for value in listed[0] if is_of(value, json_type) and canonical(value) in common]
+        if not values:
             return None
-        branch["const"] = node["const"]
-    if "enum" in node:
-        branch["enum"] = [value for value in node["enum"] if is_of(value, json_type)]
-        if not branch["enum"]:
-            return None
+        branch |= {"const": values[0]} if "const" in node else {"enum": values}
     return branch
 
 
@@ -197,24 +200,27 @@ def is_of(value: JsonValue, json_type: str) -> bool:
     return names[type(value)] == json_type
 
 
-def _union(schema: Schema, node: JsonObject) -> Place:
+def _union(schema: Schema, node: JsonObject, above: frozenset[int]) -> Place:
     """Describe a union; one whose branches cannot be told apart is kept whole, as an unknown keyword."""
     allowed = ANNOTATIONS | UNIONS | {"$ref", "discriminator"}
     keyword = "oneOf" if "oneOf" in node else "anyOf"
     apart = node.keys() <= allowed and len(UNIONS & node.keys()) == 1 and isinstance(node[keyword], list)
-    merged = _tagged(schema, node) if "discriminator" in node else _disjoint(schema, node[keyword]) if apart else None
-    if not apart or merged is None:
+    merged: Place | None = None
+    if apart:
+        options = [place(schema, option, above) for option in node[keyword]]
+        merged = _tagged(schema, node, options) if "discriminator" in node else _disjoint(options)
+    if merged is None:
         whole = {key: value for key, value in node.items() if key not in ANNOTATIONS}
         return Place({}, unknown={keyword: schema.meaning(whole)})
     return merged
 
 
-def _disjoint(schema: Schema, options: list[JsonValue]) -> Place | None:
+def _disjoint(options: list[Place]) -> Place | None:
     """Describe a union of disjoint types; None when two options share one."""
     branches: dict[str, JsonObject] = {}
     unknown: dict[str, str] = {}
     discriminator: str | None = None
-    for option in (place(schema, option) for option in options):
+    for option in options:
         taken = {type_of(key) for key in branches}
         clash = taken & option.types or {"integer", "number"} <= taken | option.types
         if clash or option.opaque or unknown.keys() & option.unknown.keys():
@@ -225,19 +231,25 @@ def _disjoint(schema: Schema, options: list[JsonValue]) -> Place | None:
     return Place(branches, unknown=unknown, discriminator=discriminator)
 
 
-def _tagged(schema: Schema, node: JsonObject) -> Place | None:
+def _tagged(schema: Schema, node: JsonObject, options: list[Place]) -> Place | None:
     """Describe a union of objects that a tag tells apart; None when the tags do not do so."""
     tag = node["discriminator"].get("propertyName") if isinstance(node["discriminator"], dict) else None
     if not isinstance(tag, str) or "oneOf" not in node or len(node["discriminator"]) != 1:
         return None
     branches: dict[str, JsonObject] = {}
     unknown: dict[str, str] = {}
-    for option in (place(schema, option) for option in node["oneOf"]):
-        body = option.branches.get("object", {})
-        mark = place(schema, body.get("properties", {}).get(tag, {})).branches.get("string", {}).get("const")
-        key = f"object:{mark}"
-        if len(option.branches) != 1 or mark is None or tag not in body.get("required", []) or key in branches:
+    for option in options:
+        body = option.branches.get("object", {}) if len(option.branches) == 1 else {}
+        mark = _mark(schema, body, tag)
+        if mark is None or f"object:{mark}" in branches:
             return None
-        branches[key] = body
+        branches[f"object:{mark}"] = body
         unknown |= {f"{mark}: {name}": text for name, text in option.unknown.items()}
     return Place(branches, unknown=unknown, discriminator=tag)
+
+
+def _mark(schema: Schema, body: JsonObject, tag: str) -> str | None:
+    """Return the constant by which an object is recognised as a branch; None when it may lack one."""
+    node = body.get("properties", {}).get(tag)
+    mark = resolved(schema, node).get("const") if isinstance(node, dict) else None
+    return mark if isinstance(mark, str) and tag in body.get("required", ()) else None

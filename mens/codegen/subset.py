@@ -1,0 +1,137 @@
+"""The lint of schemas: the keyword subset whose generated models accept exactly what a JSON Schema judge accepts."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from mens.contracts.json_types import JsonObject
+
+
+def subset_problems(meta: Draft202012Validator, schema: JsonObject) -> Iterator[str]:
+    """Every place where a schema leaves what meta.schema.json allows."""
+    for error in meta.iter_errors(schema):
+        leaf = best_match([error]) or error
+        yield f"{leaf.json_path}: {leaf.message[:300]}"
+
+
+def structure_problems(schema: JsonObject, title: str | None) -> Iterator[str]:
+    """What the meta-schema cannot say of one file: names that must match other names."""
+    if title is not None and schema["title"] != title:
+        yield f"$.title: {schema['title']!r} must be {title!r}, which follows from the file's name"
+    for where, node in classes(schema):
+        unknown = set(node["required"]) - set(node["properties"])
+        if unknown:
+            yield f"{where}: required names no property: {', '.join(sorted(unknown))}"
+        for key, value in node["properties"].items():
+            if keyword.iskeyword(key):
+                yield f"{where}.{key}: a property cannot be called as a Python keyword is"
+            if (key in node["required"]) == ("default" in value):
+                yield f"{where}.{key}: a property has a default if and only if it is not required"
+
+
+def meaning_problems(bundled: JsonObject) -> Iterator[str]:
+    """What can only be said of a self-contained schema: defaults hold, bounds are in order, unions tell branches apart."""
+    missing = sorted(set(_references(bundled)) - {f"#/$defs/{name}" for name in bundled.get("$defs", {})})
+    if missing:
+        yield f"{', '.join(missing)}: no such definition"
+        return
+    for where, node in _nodes(bundled, "$"):
+        yield from (f"{where}: {problem}" for problem in _bounds(node))
+        if "pattern" in node:
+            yield from (f"{where}: {problem}" for problem in _pattern(node["pattern"]))
+        if "oneOf" in node:
+            yield from (f"{where}: {problem}" for problem in _tags(node, bundled))
+        if "anyOf" in node:
+            yield from (f"{where}: {problem}" for problem in _disjoint(node, bundled))
+        if "default" in node:
+            yield from (f"{where}: {problem}" for problem in _default(node, bundled))
+
+
+def classes(schema: JsonObject) -> Iterator[tuple[str, JsonObject]]:
+    """Every object with properties, by where it stands."""
+    if "properties" in schema:
+        yield "$", schema
+    for key, node in schema.get("$defs", {}).items():
+        if "properties" in node:
+            yield f"$.$defs.{key}", node
+
+
+def _nodes(node: JsonObject, where: str) -> Iterator[tuple[str, JsonObject]]:
+    """Every schema within a schema, itself first; names of properties and definitions are no keywords."""
+    yield where, node
+    for keyword_ in ("properties", "$defs"):
+        for key, child in node.get(keyword_, {}).items():
+            yield from _nodes(child, f"{where}.{key}" if keyword_ == "properties" else f"{where}.$defs.{key}")
+    for keyword_ in ("items", "additionalProperties", "propertyNames"):
+        if isinstance(node.get(keyword_), dict):
+            yield from _nodes(node[keyword_], f"{where}.{keyword_}")
+    for keyword_ in ("oneOf", "anyOf"):
+        for index, branch in enumerate(node.get(keyword_, [])):
+            yield from _nodes(branch, f"{where}.{keyword_}[{index}]")
+
+
+def _references(schema: JsonObject) -> Iterator[str]:
+    for _, node in _nodes(schema, "$"):
+        if "$ref" in node:
+            yield node["$ref"]
+
+
+def _bounds(node: JsonObject) -> Iterator[str]:
+    for low, high in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems")):
+        if low in node and high in node and node[low] > node[high]:
+            yield f"{low} {node[low]} is above {high} {node[high]}"
+
+
+def _pattern(pattern: str) -> Iterator[str]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        yield f"the pattern {pattern!r} is no regular expression: {error}"
+
+
+def _tags(node: JsonObject, root: JsonObject) -> Iterator[str]:
+    """A discriminator needs a required constant in each branch, and no two alike."""
+    tag, seen = node["discriminator"]["propertyName"], set()
+    for branch in node["oneOf"]:
+        target = _target(branch, root)
+        constant = target.get("properties", {}).get(tag, {}).get("const")
+        if constant is None or tag not in target["required"]:
+            yield f"{branch['$ref']} has no required constant {tag!r}"
+        elif constant in seen:
+            yield f"{branch['$ref']} repeats the tag {constant!r}"
+        seen.add(constant)
+
+
+def _disjoint(node: JsonObject, root: JsonObject) -> Iterator[str]:
+    """Branches of distinct JSON types, so that a value has one reading; whole numbers are numbers."""
+    seen: set[str] = set()
+    for branch in node["anyOf"]:
+        types = set(_types(branch, root))
+        for shared in sorted(types & seen):
+            yield f"two branches of anyOf are of type {shared}"
+        seen |= types | ({"integer", "number"} if types & {"integer", "number"} else set())
+
+
+def _types(node: JsonObject, root: JsonObject) -> Iterable[str]:
+    target = _target(node, root)
+    if "anyOf" in target:
+        return [name for branch in target["anyOf"] for name in _types(branch, root)]
+    declared = target.get("type", "object")
+    return [declared] if isinstance(declared, str) else list(declared)
+
+
+def _target(node: JsonObject, root: JsonObject) -> Any:
+    return root["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+
+def _default(node: JsonObject, root: JsonObject) -> Iterator[str]:
+    """A default must hold against its own schema; nothing else would ever check it."""
+    validator = Draft202012Validator({**node, "$defs": root.get("$defs", {})})
+    for error in validator.iter_errors(node["default"]):
+        yield f"the default is refused: {error.message[:200]}"

@@ -1,0 +1,1 @@
+"""What a run would do and need, worked out from headers and configuration: no weights, no torch, no device."""
