@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .adapter_meta_v3 import AdapterMetaV3 as AdapterMetaV3
     from .checkpoint_state_v1 import CheckpointStateV1 as CheckpointStateV1
     from .corpus_mix_v1 import CorpusMixV1 as CorpusMixV1
+    from .environment_facts_v1 import EnvironmentFactsV1 as EnvironmentFactsV1
+    from .environment_v1 import EnvironmentV1 as EnvironmentV1
     from .eval_policy_v1 import EvalPolicyV1 as EvalPolicyV1
     from .family_v1 import FamilyV1 as FamilyV1
     from .findings_v1 import FindingsV1 as FindingsV1
@@ -42,6 +44,8 @@ _MODULES = {
     "AdapterMetaV3": "adapter_meta_v3",
     "CheckpointStateV1": "checkpoint_state_v1",
     "CorpusMixV1": "corpus_mix_v1",
+    "EnvironmentFactsV1": "environment_facts_v1",
+    "EnvironmentV1": "environment_v1",
     "EvalPolicyV1": "eval_policy_v1",
     "FamilyV1": "family_v1",
     "FindingsV1": "findings_v1",
@@ -69,6 +73,8 @@ __all__ = [
     "AdapterMetaV3",
     "CheckpointStateV1",
     "CorpusMixV1",
+    "EnvironmentFactsV1",
+    "EnvironmentV1",
     "EvalPolicyV1",
     "FamilyV1",
     "FindingsV1",

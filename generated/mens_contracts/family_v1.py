@@ -313,8 +313,8 @@ class Tensor(Contract):
     exists_if: Expression | None = None
     """A condition on the configuration, such as `not tied`; null for always."""
 
-    shape: Annotated[list[Expression], Field(max_length=8, min_length=1)]
-    """Its dimensions, outermost first."""
+    shape: Annotated[list[Expression], Field(max_length=8)]
+    """Its dimensions, outermost first; empty for a single number."""
 
     dtypes: Annotated[list[Dtype], Field(max_length=10)] = []
     """The element types it may be stored in; empty for those of the family."""

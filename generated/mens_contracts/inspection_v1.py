@@ -35,7 +35,7 @@ Remark = TypeAliasType("Remark", Annotated[str, Field(max_length=2000, min_lengt
 
 
 class SeriesCandidate(Contract):
-    """A published model that has this geometry."""
+    """A published model that has these shapes."""
 
     release: Identifier
     """The release file that lists it."""
@@ -45,6 +45,15 @@ class SeriesCandidate(Contract):
 
     repo: RepoId | None = None
     """Its hub repository; null when the release names none."""
+
+    exact: bool = False
+    """Whether every field of the configuration that the release records for it stands here with the same value."""
+
+    num_fields: Annotated[int, Field(ge=0, le=10000)] = 0
+    """How many recorded fields stand here with the same value; the more a release records, the more such an agreement says."""
+
+    differences: Annotated[list[Remark], Field(max_length=100)] = []
+    """Recorded fields that have another value here, each with both values; empty for an exact match."""
 
 
 class Layout(Contract):
@@ -61,6 +70,9 @@ class Layout(Contract):
 
     vision: bool
     """Whether a vision tower is stored with the text model."""
+
+    name: Identifier | None = None
+    """The declared layout of the family that this is; null when checkpoints are not known to be written in this combination."""
 
 
 class Parameters(Contract):
@@ -80,6 +92,11 @@ class Parameters(Contract):
 
     mtp: Annotated[int, Field(ge=0, le=9007199254740991)]
     """The parameters of the multi-token prediction layers; 0 when there are none."""
+
+    groups: dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", min_length=1, max_length=64)], Count
+    ] = {}
+    """The same parameters by what they are for, such as embedding, attention, linear or experts: the first step of the family's role names."""
 
 
 class DtypeUse(Contract):
@@ -133,6 +150,9 @@ class ChatTemplate(Contract):
     generation_marks: bool
     """Whether the template marks what the assistant says, so that masks can be taken from it."""
 
+    source: Annotated[str | None, Field(max_length=255, min_length=1)] = None
+    """The file that the template stands in; null when not said."""
+
 
 class Mismatch(Contract):
     """A tensor that is not what the family says."""
@@ -166,8 +186,8 @@ class Refusal(Contract):
 class Rope(Contract):
     """The rotary position settings."""
 
-    theta: Annotated[float, Field(ge=1.0, le=1000000000000.0)]
-    """The base of the frequencies."""
+    theta: Annotated[float | None, Field(ge=1.0, le=1000000000000.0)] = None
+    """The base of the frequencies; null when the configuration does not say, and a reader would then take its own default."""
 
     partial_factor: Annotated[float, Field(ge=1e-06, le=1.0)] = 1.0
     """The fraction of each head's dimensions that is rotated."""
@@ -206,8 +226,8 @@ class Tokenizer(Contract):
     pad_is_eos: bool
     """Whether padding and end of turn are the same token, so that masks must go by position."""
 
-    num_tokens: Annotated[int, Field(ge=1, le=100000000)]
-    """How many tokens the tokenizer defines."""
+    num_tokens: Annotated[int | None, Field(ge=1, le=100000000)] = None
+    """How many tokens the tokenizer defines; null when its files are not of a kind that is counted."""
 
     num_rows: Annotated[int, Field(ge=1, le=100000000)]
     """How many rows the embedding has, which may be more."""

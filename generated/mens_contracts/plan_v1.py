@@ -67,13 +67,16 @@ class Memory(Contract):
     components: dict[
         Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", min_length=1, max_length=64)], ByteCount
     ]
-    """Bytes by component, such as nf4_weights, quantisation_constants, remainder, lora_weights, gradients, optimizer, activations, loss, workspace and overhead."""
+    """Bytes by component: nf4_weights, quantisation_constants, remainder, lora_weights, lora_copies, gradients, optimizer, activations, loss, workspace and overhead."""
 
     total_bytes: Annotated[int, Field(ge=0, le=9007199254740991)]
     """The sum of the components."""
 
     available_bytes: Annotated[int | None, Field(ge=0, le=9007199254740991)] = None
     """The memory at hand, from `--vram` or the device; null when neither was known."""
+
+    peak: Literal["loss", "backward"] | None = None
+    """The moment at which a step needs most, and for which the components stand: at the loss, or while the heaviest layer is gone through backwards; null when not worked out."""
 
 
 class DeviceMemory(Contract):
@@ -104,6 +107,31 @@ class Alternative(Contract):
     """What the run would need with these changes."""
 
 
+class Situation(Contract):
+    """What a plan takes for granted."""
+
+    device: Literal["cuda", "cpu"]
+    """The kind of device: cuda or cpu."""
+
+    num_devices: Annotated[int, Field(ge=1, le=1024)]
+    """How many devices each train on a share of every batch; each holds the whole model."""
+
+    kernels: Literal["fused", "reference"]
+    """Whether linear attention runs on fused kernels or on plain torch, which keeps several times as much; without effect on models that have none."""
+
+
+class HostMemory(Contract):
+    """What lives in host memory."""
+
+    components: dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", min_length=1, max_length=64)], ByteCount
+    ]
+    """Bytes in host memory by component, such as optimizer for a paged one."""
+
+    total_bytes: Annotated[int, Field(ge=0, le=9007199254740991)]
+    """The sum of the components."""
+
+
 class PlanV1(Contract):
     """What a training run would do and need, worked out from headers and configuration without loading weights."""
 
@@ -116,8 +144,14 @@ class PlanV1(Contract):
     base: BaseIdentity | None = None
     """The base that would be trained on; null when the plan was made from a geometry alone."""
 
+    parameters: Annotated[int | None, Field(ge=1, le=9007199254740991)] = None
+    """How many parameters the model that is trained holds in memory, which leaves out what training does not load; null when not worked out."""
+
     data: PlannedData | None = None
     """The rows that would be trained on; null when no file was named."""
+
+    situation: Situation | None = None
+    """What the plan takes for granted about the place where the run would happen; null when nothing was said."""
 
     configuration: dict[str, Any] = {}
     """The resolved configuration: every field of the training preset and the value that would apply."""
@@ -138,6 +172,9 @@ class PlanV1(Contract):
 
     devices: Annotated[list[DeviceMemory], Field(max_length=1024, validate_default=True)] = []
     """What the run would need on each device; empty when the plan names none."""
+
+    host_memory: HostMemory | None = None
+    """What the run would hold in host memory besides; null when nothing of the training state lives there."""
 
     fits: bool
     """Whether the run fits the memory at hand; true when no limit is known."""

@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 
 from mens.contracts.codes import CODES
 from mens.contracts.errors import IntegrityError, MensError, UnsupportedError
+from mens.contracts.positions import quoted
 
 SHOWN: Final = 5
+LONGEST_SHOWN: Final = 200
 
 
 class Fault(NamedTuple):
@@ -24,6 +26,11 @@ class FaultyCheckpoint(IntegrityError):
     def __init__(self, code: str, what: str, where: str, faults: Sequence[Fault]) -> None:
         super().__init__(code, what, where, "Nothing was read but headers and small files.")
         self.faults = tuple(faults)
+
+
+def said(name: str) -> str:
+    """A tensor's or a file's name for a message: whole, unless it is absurd."""
+    return quoted(name, LONGEST_SHOWN)
 
 
 def refusal(where: str, faults: Sequence[Fault]) -> MensError:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mens.checkpoint.dtypes import ITEM_BYTES, SUB_BYTE
-from mens.checkpoint.faults import Fault, refusal
+from mens.checkpoint.faults import Fault, refusal, said
 from mens.checkpoint.files import Stamp, read_exactly, stamp_of
-from mens.contracts.positions import quoted
 from mens.contracts.source import open_regular
 
 LENGTH_BYTES: Final = 8
 LONGEST_HEADER: Final = 100_000_000
 LONGEST_NAME: Final = 512
+SURELY_SHORT: Final = LONGEST_NAME // 4  # in characters, of which none takes more than four bytes
 MOST_TENSORS: Final = 500_000
 MOST_DIMENSIONS: Final = 64
 LARGEST: Final = 2**63 - 1
 METADATA: Final = "__metadata__"
 FIELDS: Final = ("dtype", "shape", "data_offsets")
+_PLACE: Final = attrgetter("start", "end")
 _TWO_INTEGERS: Final = [int, int]
 _INTEGERS: Final = frozenset({int})
 
@@ -90,10 +94,23 @@ def read_header(path: Path, name: str = "") -> Shard:
         os.close(descriptor)
     data_start = LENGTH_BYTES + len(raw)
     try:
-        tensors, metadata = _judge(raw, name, data_start, stamp.size)
+        with without_collection():
+            tensors, metadata = _judge(raw, name, data_start, stamp.size)
     except _FaultsError as found:
         raise refusal(str(path), found.faults) from None
     return Shard(name, path, data_start, stamp, metadata, tensors)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Pause the cycle collector: headers make no cycles, and it would walk all their tuples again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _FaultsError(Exception):
@@ -123,19 +140,26 @@ def _judge(raw: bytes, file: str, data_start: int, size: int) -> tuple[dict[str,
     names = dict(members)
     if len(names) != len(members):
         twice = [name for name, times in Counter(name for name, _ in members).items() if times > 1]
-        raise _FaultsError(*(Fault("MENS-C003", f"{quoted(name)} stands twice in the header") for name in twice))
+        raise _FaultsError(*(Fault("MENS-C003", f"{said(name)} stands twice in the header") for name in twice))
     if len(names) > MOST_TENSORS:
         raise _FaultsError(Fault("MENS-C013", f"{len(names):,} tensors; a file may hold {MOST_TENSORS:,}"))
     metadata, faults = _metadata(names.pop(METADATA, _Members()))
     sizes: dict[tuple[str, tuple[int, ...]], int] = {}
     tensors: dict[str, TensorHeader] = {}
     for name, entry in names.items():
-        found = [*_name_faults(name), *_entry_faults(name, entry, sizes)]
-        if found:
-            faults += found
-        else:
+        if not (name.isprintable() and 0 < len(name) <= SURELY_SHORT):
+            faults += _name_faults(name)
+        if not (
+            isinstance(entry, _Entry)
+            and 0 <= entry[2] <= entry[3] <= LARGEST
+            and sizes.get(entry[:2]) == entry[3] - entry[2]
+        ):
+            faults += _entry_faults(name, entry, sizes)
+        if not faults:
             dtype, shape, begin, end = entry
-            tensors[name] = TensorHeader(name, dtype, shape, file, data_start + begin, data_start + end)
+            # A named tuple's own __new__ takes twice as long, and there may be a hundred thousand.
+            fields = (name, dtype, shape, file, data_start + begin, data_start + end)
+            tensors[name] = tuple.__new__(TensorHeader, fields)
     # Gaps and overlaps mean something only once every tensor has a place of its own.
     faults += () if faults else _placement_faults(tensors, data_start, size)
     if faults:
@@ -158,7 +182,7 @@ def _parsed(raw: bytes) -> _Members:
     except RecursionError:
         what = "the header nests too deep"
     except _NotANumberError as error:
-        what = f"{quoted(str(error))} stands in the header, which holds texts and whole numbers only"
+        what = f"{said(str(error))} stands in the header, which holds texts and whole numbers only"
     except ValueError:
         what = "the header holds a number of thousands of digits"
     else:
@@ -176,8 +200,9 @@ def _outermost(value: Any) -> _Members:
 def _object(pairs: list[tuple[str, Any]]) -> _Entry | _Members:
     """An entry where it has the form of one, which nearly all do; else what was written, to be explained later."""
     if len(pairs) == len(FIELDS):
-        members = dict(pairs)
-        dtype, shape, offsets = members.get("dtype"), members.get("shape"), members.get("data_offsets")
+        (first, dtype), (second, shape), (third, offsets) = pairs
+        if first != "dtype" or second != "shape" or third != "data_offsets":
+            dtype, shape, offsets = map(dict(pairs).get, FIELDS)
         if (
             type(dtype) is str
             and type(shape) is list
@@ -185,7 +210,7 @@ def _object(pairs: list[tuple[str, Any]]) -> _Entry | _Members:
             and list(map(type, offsets)) == _TWO_INTEGERS
             and _INTEGERS.issuperset(map(type, shape))
         ):
-            return _Entry(dtype, tuple(shape), *offsets)
+            return tuple.__new__(_Entry, (dtype, tuple(shape), *offsets))
     return _Members(pairs)
 
 
@@ -210,14 +235,14 @@ def _name_faults(name: str) -> Iterator[Fault]:
     if not name:
         yield Fault("MENS-C011", "a tensor has no name")
     elif not name.isprintable():
-        yield Fault("MENS-C011", f"the name {quoted(name)} has characters that do not print")
-    elif len(name) * 4 > LONGEST_NAME and len(name.encode()) > LONGEST_NAME:
-        yield Fault("MENS-C011", f"the name {quoted(name)} takes more than {LONGEST_NAME} bytes")
+        yield Fault("MENS-C011", f"the name {said(name)} has characters that do not print")
+    elif len(name.encode()) > LONGEST_NAME:
+        yield Fault("MENS-C011", f"the name {said(name)} takes more than {LONGEST_NAME} bytes")
 
 
 def _entry_faults(name: str, entry: Any, sizes: dict[tuple[str, tuple[int, ...]], int]) -> Iterator[Fault]:
     if not isinstance(entry, _Entry):
-        yield Fault("MENS-C004", f"tensor {quoted(name)} {_deformity(entry)}")
+        yield Fault("MENS-C004", f"tensor {said(name)} {_deformity(entry)}")
         return
     dtype, shape, begin, end = entry
     size = sizes.get((dtype, shape))
@@ -226,13 +251,13 @@ def _entry_faults(name: str, entry: Any, sizes: dict[tuple[str, tuple[int, ...]]
             size = sizes[dtype, shape] = num_bytes(dtype, shape)
         except ValueError as error:
             code, what = error.args
-            yield Fault(code, f"tensor {quoted(name)} {what}")
+            yield Fault(code, f"tensor {said(name)} {what}")
             return
     if not 0 <= begin <= end <= LARGEST:
-        yield Fault("MENS-C008", f"tensor {quoted(name)} lies at {_shown(begin)} to {_shown(end)}, which is no range")
+        yield Fault("MENS-C008", f"tensor {said(name)} lies at {_shown(begin)} to {_shown(end)}, which is no range")
     elif end - begin != size:
         what = f"has {end - begin:,} bytes where {dtype} {list(shape)} takes {size:,}"
-        yield Fault("MENS-C008", f"tensor {quoted(name)} {what}")
+        yield Fault("MENS-C008", f"tensor {said(name)} {what}")
 
 
 def num_bytes(dtype: str, shape: tuple[int, ...]) -> int:
@@ -240,7 +265,7 @@ def num_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     if dtype in SUB_BYTE:
         raise ValueError("MENS-C006", f"is stored as {dtype}, several elements to a byte, which mens does not read")
     if dtype not in ITEM_BYTES:
-        raise ValueError("MENS-C005", f"has the unknown type {quoted(dtype)}")
+        raise ValueError("MENS-C005", f"has the unknown type {said(dtype)}")
     if len(shape) > MOST_DIMENSIONS:
         raise ValueError("MENS-C007", f"has {len(shape):,} dimensions; {MOST_DIMENSIONS} are the most")
     if any(size < 0 for size in shape):
@@ -267,7 +292,7 @@ def _deformity(entry: Any) -> str:
     if missing:
         return f"lacks {', '.join(missing)}"
     if unknown:
-        return f"has the unknown field {quoted(unknown[0])}"
+        return f"has the unknown field {said(unknown[0])}"
     checks: dict[str, Callable[[Any], bool]] = {"dtype": lambda value: isinstance(value, str), "shape": _is_counts}
     wrong = next((name for name, holds in checks.items() if not holds(members[name])), "data_offsets")
     forms = {"dtype": "a text", "shape": "a list of whole numbers", "data_offsets": "a list of two whole numbers"}
@@ -281,11 +306,12 @@ def _is_counts(value: Any) -> bool:
 def _placement_faults(tensors: Mapping[str, TensorHeader], data_start: int, size: int) -> Iterator[Fault]:
     """Tensors lie one behind the other from the end of the header to the end of the file, nothing between or after."""
     reached, previous = data_start, ""
-    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.start, tensor.end)):
+    for tensor in sorted(tensors.values(), key=_PLACE):
         if tensor.start > reached:
-            yield Fault("MENS-C009", f"{tensor.start - reached:,} bytes before tensor {quoted(tensor.name)} are nobody's")
+            unclaimed = tensor.start - reached
+            yield Fault("MENS-C009", f"{unclaimed:,} bytes before tensor {said(tensor.name)} belong to none")
         elif tensor.start < reached:
-            yield Fault("MENS-C009", f"tensors {quoted(previous)} and {quoted(tensor.name)} overlap")
+            yield Fault("MENS-C009", f"tensors {said(previous)} and {said(tensor.name)} overlap")
         if tensor.end >= reached:
             reached, previous = tensor.end, tensor.name
     if reached < size:

@@ -23,6 +23,7 @@ LAYER: Final = "i"
 """The running index that counts layers, and so is bound to layer kinds."""
 EXPERT: Final = "e"
 MAX_TENSORS: Final = 10_000_000
+MAX_LAYERS: Final = 10_000
 PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
@@ -130,6 +131,8 @@ def layer_kinds(family: FamilyV1, numbers: Geometry) -> dict[str, list[int]]:
 
 def _kinds_on(family: FamilyV1, axis: LayerAxis, numbers: Geometry) -> list[str]:
     layers = numbers.integer("layers")
+    if layers > MAX_LAYERS:
+        raise refusal(family.id, "layers", ExpressionError(f"{layers} are more than any model has"))
     listed = None if axis.listed_in is None else numbers.evaluate(axis.listed_in, axis.axis)
     if listed is None:
         return [_derived_kind(family, axis, numbers, layer) for layer in range(layers)]
@@ -186,6 +189,8 @@ class _Job:
         if index == LAYER and self.tensor.in_layers is not None:
             return kinds.get(self.tensor.in_layers, [])
         subject = f"the number of {{{index}}}"
+        if index not in self.family.indices:
+            raise refusal(self.family.id, self.tensor.key, ExpressionError(f"this layout does not bind {{{index}}}"))
         count = self.numbers.evaluate(self.family.indices[index], subject)
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_TENSORS:
             raise refusal(self.family.id, subject, ExpressionError(f"it is {count!r}"))

@@ -9,13 +9,14 @@ from importlib import import_module
 import click
 
 from mens import __version__
-from mens.contracts.errors import MensError
+from mens.contracts.errors import MensError, ResourceError
 
 COMMANDS = {
     "validate": "Check documents against their contracts.",
     "migrate": "Bring a document of an older version up to date.",
     "schema": "Show the contracts themselves.",
     "families": "Show the model families that mens knows.",
+    "plan": "Show what training would do and need, without loading weights.",
     "completion": "Print a script that completes commands in your shell.",
 }
 """Each command and its one line; the command's module, of the same name, is imported when it is called."""
@@ -24,16 +25,16 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one only to run it."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"mens.cli.{cmd_name}"), cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -59,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; there is nobody to tell
         return 141
+    except OSError as error:
+        refusal = ResourceError("MENS-P007", f"the system refused: {error.strerror}", str(error.filename or ""))
+        click.echo(refusal, err=True)
+        return refusal.exit_code
     return result if isinstance(result, int) else 0
 
 

@@ -16,10 +16,10 @@ from mens.cli.progress import counted
 from mens.contracts import door
 from mens.contracts.claims import Claims
 from mens.contracts.codes import CODES, exit_code
-from mens.contracts.errors import MensError
+from mens.contracts.errors import MensError, UsageError
 from mens.contracts.findings import Finding
 from mens.contracts.kinds import Kind, kind_of_file, mark_bytes, named, names
-from mens.contracts.source import LARGEST, STDIN, Source, open_regular, read, syntax_of
+from mens.contracts.source import STDIN, Source, open_regular, read, read_lines, read_whole, syntax_of
 from mens.report.findings import FORMATS, Format, render
 from mens.report.log import FindingLog
 
@@ -66,7 +66,8 @@ def validate(paths: tuple[str, ...], kind_name: str | None, format_name: Format,
         sys.stdout.write(chunk)
     sys.stdout.flush()
     if run.skipped:
-        click.echo(f"{run.skipped} files of no kind were skipped.", err=True)
+        said = "1 file of no kind was" if run.skipped == 1 else f"{run.skipped:,} files of no kind were"
+        click.echo(f"{said} skipped.", err=True)
     return exit_code(run.log.codes)
 
 
@@ -91,6 +92,12 @@ def _walk(folder: str) -> Iterator[str]:
                 yield os.path.normpath(os.path.join(top, name))
 
 
+def _holds_rows(path: str, kind: Kind) -> bool:
+    """Whether each line of a file is a document: of a JSONL file always, of another by its kind."""
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix == ".jsonl" or (kind.by == "lines" and suffix not in SUFFIXES)
+
+
 class Run:
     """One run of validate: what has been counted and found so far."""
 
@@ -113,7 +120,7 @@ class Run:
         by_name = self.kind or kind_of_file(target.path)
         if target.path == "-":
             self._stdin()
-        elif by_name is not None and by_name.by == "lines":
+        elif by_name is not None and _holds_rows(target.path, by_name):
             with os.fdopen(open_regular(Path(target.path)), "rb") as file:
                 self._rows(target.path, file, by_name)
         else:
@@ -124,12 +131,12 @@ class Run:
                 self.skipped += 1
 
     def _stdin(self) -> None:
+        if sys.stdin is None:
+            raise UsageError("MENS-P004", "there is no standard input", STDIN)
         if self.kind is not None and self.kind.by == "lines":
             self._rows(STDIN, sys.stdin.buffer, self.kind)
             return
-        data = sys.stdin.buffer.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise MensError("MENS-P003", f"larger than {LARGEST >> 20} MiB, which no document is")
+        data = read_whole(sys.stdin.buffer, STDIN)
         self._document(Source(STDIN, data, syntax_of(STDIN, data)), Target(STDIN, named=True))
 
     def _document(self, source: Source, target: Target) -> None:
@@ -149,8 +156,7 @@ class Run:
             self.skipped += 1
 
     def _rows(self, name: str, file: BinaryIO, kind: Kind) -> None:
-        lines = iter(lambda: file.readline(LARGEST + 1), b"")
-        for examined in counted(door.rows(name, lines, kind), "rows"):
+        for examined in counted(door.rows(name, read_lines(file, name), kind), "rows"):
             self.documents += 1
             self.log.add(examined.findings)
 

@@ -35,6 +35,7 @@ def reference_pages(schemas: Schemas, data: Data) -> Iterator[Page]:
         yield f"releases/{entry.id}.md", "release.md.jinja", release_context(entry)
     yield "presets.md", "presets.md.jinja", {"presets": [preset_row(entry.value) for entry in data.entries["presets"]]}
     yield "lanes.md", "lanes.md.jinja", {"lanes": [lane_row(entry.value) for entry in data.entries["lanes"]]}
+    yield "environment.md", "environment.md.jinja", environment_context(data.environment)
 
 
 def preset_row(preset: JsonObject) -> JsonObject:
@@ -117,6 +118,37 @@ def release_context(entry: Entry) -> JsonObject:
     ]
     evidence, source = evidence_rows(release), entry.source.as_posix()
     return {"release": release, "source": source, "models": models, "evidence": evidence, "sections": sections}
+
+
+def environment_context(entry: Entry) -> JsonObject:
+    """The page of what a machine needs: packages, then versions that do wrong, then drivers."""
+    facts = entry.value
+    packages = [
+        {**package, "floor": package.get("floor") or "", "needed_by": ", ".join(package.get("needed_by", []))}
+        for package in facts["packages"]
+    ]
+    faults = [fault_row(fault) for package in facts["packages"] for fault in package.get("faults", [])]
+    return {
+        "facts": facts,
+        "source": entry.source.as_posix(),
+        "packages": packages,
+        "faults": faults,
+        "drivers": facts.get("drivers", []),
+        "evidence": evidence_rows(facts),
+    }
+
+
+def fault_row(fault: JsonObject) -> JsonObject:
+    """One fault as its table shows it."""
+    when = [f"{condition['package']} {condition['versions']}" for condition in fault["when"]]
+    capability = fault.get("compute_capability")
+    return {
+        "when": " with ".join([*when, *([f"compute capability {capability}"] if capability else [])]),
+        "effect": fault["effect"].replace("_", " "),
+        "spoils": ", ".join(fault["spoils"]),
+        "says": fault["says"],
+        "evidence": ", ".join(fault["evidence"]),
+    }
 
 
 SHARED_FACTS = {"tokens": "Tokens", "template": "Chat template", "tool_calls": "Tool calls"}

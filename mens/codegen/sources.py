@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from traceback import extract_tb
+from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, Undefined
 
 from mens.codegen import names, pages, tables
 from mens.codegen.models import model_sources
@@ -46,8 +47,26 @@ def _environment(templates: Path) -> Environment:
         keep_trailing_newline=True,
     )
     filters = (names.quoted, names.docstring, names.line, names.cell, names.code)
-    environment.filters |= {filter_.__name__: filter_ for filter_ in filters}
+    environment.filters |= {filter_.__name__: _strict(filter_) for filter_ in filters}
     return environment
+
+
+def _strict(filter_: Callable[[Any], str]) -> Callable[[Any], str]:
+    """A filter that a misspelt name never reaches: to ask an undefined value for its text is the error wanted."""
+
+    def applied(value: Any) -> str:
+        return filter_(value if not isinstance(value, Undefined) else str(value))
+
+    return applied
+
+
+def _rendered(environment: Environment, template: str, context: Mapping[str, object]) -> str:
+    try:
+        return environment.get_template(template).render(context)
+    except TemplateError as error:
+        frames = reversed(extract_tb(error.__traceback__))
+        line = getattr(error, "lineno", None) or next(frame.lineno for frame in frames if frame.filename.endswith(template))
+        raise ContractError("MENS-G005", str(error.message), f"templates/{template}:{line}") from None
 
 
 def _python_files(
@@ -55,7 +74,7 @@ def _python_files(
 ) -> Iterator[tuple[Path, str]]:
     def render(path: str, template: str, origin: str, **context: object) -> tuple[Path, str]:
         header = HEADER.format(source=origin, template=f"templates/{template}")
-        return PACKAGE / path, header + environment.get_template(template).render(context)
+        return PACKAGE / path, header + _rendered(environment, template, context)
 
     rows = tables.registry_rows(data, schemas)
     yield render(
@@ -73,6 +92,9 @@ def _python_files(
         for entry in entries:
             context = tables.entry_context(entry, kind, schemas)
             yield render(f"{kind.folder}/{entry.module}.py", "entry.py.jinja", entry.source.as_posix(), **context)
+    facts = data.environment
+    context = tables.entry_context(facts, tables.ENVIRONMENT, schemas)
+    yield render(f"{facts.module}.py", "entry.py.jinja", facts.source.as_posix(), **context)
     yield PACKAGE / "py.typed", ""
 
 
@@ -114,7 +136,7 @@ def _json(value: JsonObject) -> str:
 
 def _pages(schemas: Schemas, data: tables.Data, environment: Environment) -> dict[Path, str]:
     return {
-        REFERENCE / path: environment.get_template(template).render(context)
+        REFERENCE / path: _rendered(environment, template, context)
         for path, template, context in pages.reference_pages(schemas, data)
     }
 

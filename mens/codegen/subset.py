@@ -8,16 +8,42 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
 
 from mens.contracts.json_types import JsonObject
 
 
 def subset_problems(meta: Draft202012Validator, schema: JsonObject) -> Iterator[str]:
     """Every place where a schema leaves what meta.schema.json allows."""
+    definitions = meta.schema["$defs"]
     for error in meta.iter_errors(schema):
+        yield from _said(error, definitions, "$")
+
+
+def _said(error: ValidationError, definitions: JsonObject, above: str, meant: str = "") -> Iterator[str]:
+    """What an error says once the form is known that a node was meant to have: no list of forms it has not."""
+    where = f"{above}{error.json_path[1:]}"
+    form = _form(error.instance) if error.validator == "oneOf" and isinstance(error.instance, dict) else meant
+    if form != meant:
+        judge = Draft202012Validator({"$ref": f"#/$defs/{form}", "$defs": definitions})
+        inner = [said for found in judge.iter_errors(error.instance) for said in _said(found, definitions, where, form)]
+        yield from inner or [f"{where}: a definition has a description and is more than a reference"]
+    else:
         leaf = best_match([error]) or error
-        yield f"{leaf.json_path}: {leaf.message[:300]}"
+        yield f"{above}{leaf.json_path[1:]}: {leaf.message[:300]}"
+
+
+def _form(node: JsonObject) -> str:
+    """The form of the meta-schema that a node is meant to have, by its telling keyword or its type."""
+    telling = {"$ref": "reference", "properties": "class", "const": "constant", "enum": "choice"}
+    for keyword_, form in {**telling, "oneOf": "taggedUnion", "anyOf": "union"}.items():
+        if keyword_ in node:
+            return form
+    declared = node.get("type")
+    name = declared[0] if isinstance(declared, list) and declared else declared
+    if name == "object":
+        return "free" if node.get("additionalProperties") is True else "map"
+    return {"string": "text", "integer": "number", "number": "number", "array": "array"}.get(str(name), "boolean")
 
 
 def structure_problems(schema: JsonObject, title: str | None) -> Iterator[str]:

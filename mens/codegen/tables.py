@@ -37,6 +37,8 @@ DATA_KINDS = (
     DataKind("presets", KindName("training-preset", 1), "PRESET", "PRESETS"),
     DataKind("lanes", KindName("lane", 1), "LANE", "LANES"),
 )
+ENVIRONMENT = DataKind("", KindName("environment-facts", 1), "ENVIRONMENT", "")
+"""The facts about environments are one file and not a folder: which packages there are is read as a whole."""
 
 
 class Entry(NamedTuple):
@@ -49,10 +51,11 @@ class Entry(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Every data file by folder, and the registry."""
+    """Every data file by folder, the registry, and the facts about environments."""
 
     entries: Mapping[str, tuple[Entry, ...]]
     registry: JsonObject
+    environment: Entry
 
 
 def read_data(root: Path, schemas: Schemas) -> Data:
@@ -64,7 +67,8 @@ def read_data(root: Path, schemas: Schemas) -> Data:
     if problems:
         fix = "A kind is a schema file under schemas/kinds and an entry in the registry."
         raise ContractError("MENS-G002", "\n  ".join(problems), REGISTRY.as_posix(), fix)
-    return Data(entries, registry)
+    facts = _read(root / "schemas/environment.yaml", root, ENVIRONMENT.kind, schemas)
+    return Data(entries, registry, Entry("environment", facts, Path("schemas/environment.yaml"), "environment"))
 
 
 def _registry_problems(registry: JsonObject, schemas: Schemas) -> Iterator[str]:
@@ -73,8 +77,6 @@ def _registry_problems(registry: JsonObject, schemas: Schemas) -> Iterator[str]:
     for name in sorted(set(declared) ^ set(schemas.kinds)):
         other = f"schemas/kinds/{name.file} is missing" if name in declared else "has no entry here"
         yield f"{name}: {other}"
-    for name in sorted({name for name in declared if declared.count(name) > 1}):
-        yield f"{name}: is declared twice"
     for name, entry in zip(declared, registry["kinds"], strict=True):
         schema = schemas.kinds.get(name)
         if schema is not None:

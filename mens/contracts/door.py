@@ -19,13 +19,14 @@ from mens.contracts.paths import path_problems
 from mens.contracts.positions import Positions, SyntaxFault, decode
 from mens.contracts.problems import Problem, shown
 from mens.contracts.rules import RULES, say_misplaced
-from mens.contracts.source import Source, read, syntax_of
+from mens.contracts.source import LARGEST, Source, read, syntax_of
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
     from pydantic import BaseModel
 
 M = TypeVar("M", bound="BaseModel")
+FIRST_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ class InvalidDocument(ContractError):
     """A document that its contract refuses, with every finding; it ends with the highest of their exit codes."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
-        first = findings[0]
-        more = f"{len(findings) - 1} more findings" if len(findings) > 1 else ""
-        super().__init__(first.code, first.message, f"{first.path}:{first.line}:{first.column}", more)
+        first, *others = findings
+        lines = [f"{f.path}:{f.line}:{f.column}: {f.message}   [{f.code}]" for f in others[: FIRST_FEW - 1]]
+        total = [f"{len(findings):,} findings in all."] if len(findings) > FIRST_FEW else []
+        place = f"{first.path}:{first.line}:{first.column}"
+        super().__init__(first.code, first.message, place, "\n".join([*lines, *total]))
         self.findings = tuple(findings)
         self.exit_code = exit_code({finding.code for finding in findings})
 
@@ -208,6 +211,10 @@ def _placed(problem: Problem, name: str, positions: Positions) -> Finding:
 def rows(name: str, lines: Iterable[bytes], kind: Kind) -> Iterator[Examined]:
     """Each line of a JSONL file as one document; an empty line is a finding, for a row was meant to stand there."""
     for number, line in enumerate(lines, start=1):
+        if len(line) > LARGEST:
+            message = f"the line is larger than {LARGEST >> 20} MiB, which no row is; nothing behind it was read"
+            yield Examined(kind, None, [Finding(name, number, 1, "", "MENS-P003", "error", message)])
+            return
         examined = examine(Source(name, line.rstrip(b"\r\n"), "json"), kind)
         if examined.findings:
             moved = [finding._replace(line=number) for finding in examined.findings]

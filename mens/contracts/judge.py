@@ -42,7 +42,10 @@ Path = tuple[str | int, ...]
 
 def judge(value: JsonValue, validator: Draft202012Validator, label: str) -> list[Problem]:
     """Everything that a schema has against a value, in the order of the document's fields; empty when nothing."""
-    return list(dict.fromkeys(problem for error in validator.iter_errors(value) for problem in _problems(error, label)))
+    found = dict.fromkeys(problem for error in validator.iter_errors(value) for problem in _problems(error, label))
+    listed = {problem.pointer for problem in found if problem.code == CODES["enum"]}
+    # Where the values that may stand are listed, their type need not be said as well.
+    return [problem for problem in found if problem.code != CODES["type"] or problem.pointer not in listed]
 
 
 def _problems(error: ValidationError, label: str, above: Path = ()) -> Iterator[Problem]:

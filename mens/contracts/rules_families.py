@@ -91,9 +91,8 @@ def keys_spelled(family: JsonObject) -> Iterator[Problem]:
         for name in PLACEHOLDER.findall(tensor["key"]):
             if name not in indices and not all(name in bound for bound in bindings):
                 known = sorted(indices | {n for bound in _bindings(family, None) for n in bound})
-                yield Problem(
-                    "MENS-K023", place, f"{shown(name)} is bound by no index or prefix.{nearest(name, known)}"
-                )
+                what = "in every layout that has the tensor" if name in known else f"anywhere.{nearest(name, known)}"
+                yield Problem("MENS-K023", place, f"{shown(name)} is no index and no prefix that is bound {what}")
         if set("{}") & set(PLACEHOLDER.sub("", tensor["key"])):
             yield Problem("MENS-K023", place, "a brace is left over")
         if tensor.get("in_layers") and "{i}" not in tensor["key"]:

@@ -15,6 +15,11 @@ def plan_adds_up(plan: JsonObject) -> Iterator[Problem]:
     yield from adds_up(
         memory["total_bytes"], memory["components"].values(), ("memory", "total_bytes"), "the components"
     )
+    host = plan.get("host_memory")
+    if host:
+        yield from adds_up(
+            host["total_bytes"], host["components"].values(), ("host_memory", "total_bytes"), "the components"
+        )
     for index, device in enumerate(devices):
         where = ("devices", index, "total_bytes")
         yield from adds_up(device["total_bytes"], device["components"].values(), where, "the components")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from mens.contracts.errors import IntegrityError, ResourceError, UsageError
 
@@ -29,21 +30,42 @@ def open_regular(path: Path) -> int:
     except FileNotFoundError:
         raise UsageError("MENS-P004", "no such file or folder", str(path)) from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ResourceError("MENS-P005", f"cannot be read: {reason}", str(path)) from None
+        raise _unreadable(error, str(path)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise IntegrityError("MENS-P002", "not a regular file; nothing was read from it", str(path))
     return descriptor
 
 
+def _unreadable(error: OSError | ValueError, name: str) -> ResourceError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return ResourceError("MENS-P005", f"cannot be read: {reason}", name)
+
+
 def read(path: Path) -> Source:
     """Read one document's file."""
     with os.fdopen(open_regular(path), "rb") as file:
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise IntegrityError("MENS-P003", f"larger than {LARGEST >> 20} MiB, which no document is", str(path))
+        data = read_whole(file, str(path))
     return Source(str(path), data, syntax_of(path.name, data))
+
+
+def read_whole(file: BinaryIO, name: str) -> bytes:
+    """All that an open file holds, if that can be a document."""
+    try:
+        data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise _unreadable(error, name) from None
+    if len(data) > LARGEST:
+        raise IntegrityError("MENS-P003", f"larger than {LARGEST >> 20} MiB, which no document is", name)
+    return data
+
+
+def read_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """The lines of an open file, one at a time; of a line that is larger than any document only so much."""
+    try:
+        yield from iter(lambda: file.readline(LARGEST + 1), b"")
+    except OSError as error:
+        raise _unreadable(error, name) from None
 
 
 def syntax_of(name: str, data: bytes) -> Syntax:

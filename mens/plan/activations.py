@@ -1,7 +1,7 @@
 """Bytes that one step keeps for its backward pass, layer by layer.
 
-Each term counts what autograd saves, read off upstream's own modules by listing saved tensors on a CPU; docs/plan.md has
-the table. e is the bytes of the compute type, 4 stands for float32, and every formula is per token.
+Each term counts what autograd saves, read off upstream's own modules by listing saved tensors on a CPU; docs/plan.md
+has the table. e is the bytes of the compute type, 4 stands for float32, and every formula is per token.
 """
 
 from __future__ import annotations
@@ -117,13 +117,14 @@ def attention(shape: Attention, step: Step) -> int:
 
     Queries, keys, values and output, e (2 q + 2 k), and 4 heads for the log-sums; where queries and keys are
     normalised, a norm of each; where the output is gated, the output and the gate's sigmoid, e 2 q on a CPU, which
-    copies the output, e q on CUDA.
+    copies the output, e q on CUDA; in float32 the query is a view that keeps the gate beside it alive, 4 q.
     """
     kept = step.element * (2 * shape.query + 2 * shape.key) + FLOAT32 * shape.heads
     if shape.normed:
         kept += norm(shape.query, shape.heads, step) + norm(shape.key, shape.kv_heads, step)
     if shape.gated:
         kept += step.element * shape.query * (2 if step.situation.device == "cpu" else 1)
+        kept += FLOAT32 * shape.query if step.element == FLOAT32 else 0
     return kept
 
 
@@ -220,7 +221,7 @@ def widest(layer: Layer) -> int:
 def in_flight(layer: Layer, step: Step) -> int:
     """Gradients and copies that exist for a moment while a layer is gone through backwards: an estimate.
 
-    The widest intermediate three times in the compute type (the gradient that comes, the one that goes, PEFT's copy
-    of a result) and the hidden state twice in float32, which norms compute in.
+    The widest intermediate twice in the compute type (the gradient that comes and the one that goes) and the hidden
+    state twice in float32, which norms compute in.
     """
-    return (3 * step.element * widest(layer) + 2 * FLOAT32 * layer.hidden) * step.tokens
+    return (2 * step.element * widest(layer) + 2 * FLOAT32 * layer.hidden) * step.tokens

@@ -39,7 +39,7 @@ class TensorClass(NamedTuple):
     inputs_first: bool
     keeps_f32: bool
     """Whether the base stores it in F32 and the family says that this is to be kept."""
-    count: int = 1
+    num: int = 1
 
     @property
     def elements(self) -> int:
@@ -137,7 +137,7 @@ class Graph:
     @property
     def parameters(self) -> int:
         """How many parameters are held in memory."""
-        return sum(tensor.elements * tensor.count for tensor in self.tensors)
+        return sum(tensor.elements * tensor.num for tensor in self.tensors)
 
     def where(self, *, routed: bool) -> tuple[TensorClass, ...]:
         """The tensors of routed experts, or all others."""
@@ -159,7 +159,7 @@ def graph_of(family: FamilyV1, config: JsonObject, stored: Stored | None = None)
     specs = [spec for spec in expand(family, config, selection) if spec.required and spec.counts]
     kinds = _main_kinds(family, numbers)
     classes = Counter(_class_of(spec, kinds, stored or {}) for spec in specs)
-    tensors = tuple(tensor._replace(count=count) for tensor, count in classes.items())
+    tensors = tuple(tensor._replace(num=count) for tensor, count in classes.items())
     return Graph(
         family=family.id,
         sets={name: tuple(roles) for name, roles in family.lora.sets.items()},

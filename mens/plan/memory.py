@@ -46,9 +46,7 @@ class MemoryPlan:
         return sum(self.components.values())
 
 
-def plan_memory(
-    graph: Graph, found: tuple[Target, ...], preset: TrainingPresetV1, situation: Situation
-) -> MemoryPlan:
+def plan_memory(graph: Graph, found: tuple[Target, ...], preset: TrainingPresetV1, situation: Situation) -> MemoryPlan:
     """Return what one device needs; every device of a data-parallel run needs the same."""
     step = act.step_of(preset, situation, roles(found))
     on_device, on_host = optimizer(found, preset, situation)

@@ -22,7 +22,9 @@ Origin = Literal["default", "preset", "file", "flag"]
 IDENTITY: Final = ("schema", "id", "title", "aliases", "description")
 """Fields that name a preset and set nothing; the configuration leaves them out."""
 FIELDS: Final = tuple(
-    (field.alias or name) for name, field in TrainingPresetV1.model_fields.items() if (field.alias or name) not in IDENTITY
+    (field.alias or name)
+    for name, field in TrainingPresetV1.model_fields.items()
+    if (field.alias or name) not in IDENTITY
 )
 """Every field that a run is set by."""
 
@@ -74,7 +76,7 @@ def merged(name: str | None, layers: Iterable[tuple[Origin, JsonObject]]) -> Res
         origins |= dict.fromkeys(values.keys() & set(FIELDS), origin)
     model, problems = door.check(written, door.kind_of_model(TrainingPresetV1))
     if problems:
-        raise _refused(problems, written, origins)
+        raise _refused(problems, origins)
     assert isinstance(model, TrainingPresetV1)
     return Resolved(name, model, origins)
 
@@ -130,9 +132,8 @@ def _takes_list(name: str) -> bool:
 def _refuse_unknown(names: Iterable[str]) -> None:
     wrong = [name for name in names if name not in FIELDS]
     if wrong:
-        listed = ", ".join(f"{shown(name)}{nearest(name, FIELDS).removesuffix('?')}{'?' if nearest(name, FIELDS) else ''}"
-                           for name in wrong)
-        raise UsageError("MENS-L002", f"Not a field of a configuration: {listed}", "", f"Fields: {', '.join(FIELDS)}.")
+        listed = " ".join(f"'{name}' is not a field of a configuration.{nearest(name, FIELDS)}" for name in wrong)
+        raise UsageError("MENS-L002", listed, "", f"Fields: {', '.join(FIELDS)}.")
 
 
 def _written(preset: TrainingPresetV1) -> JsonObject:
@@ -141,7 +142,7 @@ def _written(preset: TrainingPresetV1) -> JsonObject:
     return values
 
 
-def _refused(problems: Iterable[Problem], written: JsonObject, origins: Mapping[str, Origin]) -> ContractError:
+def _refused(problems: Iterable[Problem], origins: Mapping[str, Origin]) -> ContractError:
     listed = list(problems)
     lines = []
     for problem in listed:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from mens_contracts.training_preset_v1 import TrainingPresetV1
 
-from mens.contracts import door
 from mens.contracts.json_types import JsonObject, JsonValue
 from mens.plan.activations import Situation
 from mens.plan.graph import Graph
@@ -68,18 +68,18 @@ def longest_sequence(case: Case, available: int) -> int:
 
 
 def nearest(case: Case, available: int) -> list[Alternative]:
-    """Return settings that fit, nearest first: each by itself, else the first few together.
+    """Return settings that fit, nearest first.
 
-    What leaves training as it is comes first, then a smaller batch that is accumulated more often, then a shorter
-    sequence and a lower rank.
+    Each change that leaves what is learnt alone and fits by itself; where none does, all of those together, with a
+    shorter sequence if need be; then a shorter sequence, quantisation or a lower rank by itself.
     """
     if case.fits(available):
         return []
-    alone = [_priced(case, change) for change in _single(case, available)]
-    found = [alternative for alternative in alone if alternative.total <= available]
-    if not found:
-        found = [alternative for alternative in [_together(case, available)] if alternative is not None]
-    return found[:MAX_ALTERNATIVES]
+    free = _first_of_each_kind(case, _free(case), available)
+    together = [] if free else [_together(case, available)]
+    costly = _first_of_each_kind(case, _costly(case, available), available)
+    found = [*free, *(other for other in together if other is not None), *costly]
+    return list({json.dumps(other.changes): other for other in found}.values())[:MAX_ALTERNATIVES]
 
 
 def _priced(case: Case, changes: JsonObject) -> Alternative:
@@ -117,20 +117,17 @@ def _costly(case: Case, available: int) -> Iterator[JsonObject]:
         yield shorter(preset, length)
     if preset.base_quant == "none":
         yield {"method": "qlora", "base_quant": "nf4"}
-    rank, alpha = preset.rank, preset.alpha
-    while rank > 4 and rank % 2 == 0:
-        rank, alpha = rank // 2, max(alpha // 2, 1)
-        yield {"rank": rank, "alpha": alpha}
+    yield from _ranks(case)
 
 
-def _single(case: Case, available: int) -> Iterator[JsonObject]:
-    """Changes to try by themselves; of several steps of one kind only the first that fits is near."""
-    seen: set[frozenset[str]] = set()
-    for change in [*_free(case), *_costly(case, available)]:
-        kind = frozenset(change)
-        if kind not in seen and _priced(case, change).total <= available:
-            seen.add(kind)
-            yield change
+def _first_of_each_kind(case: Case, changes: Iterable[JsonObject], available: int) -> list[Alternative]:
+    """Those that fit by themselves; of several steps of one kind the first that fits is the nearest."""
+    found: dict[frozenset[str], Alternative] = {}
+    for change in changes:
+        priced = _priced(case, change)
+        if priced.total <= available:
+            found.setdefault(frozenset(change), priced)
+    return list(found.values())
 
 
 def _together(case: Case, available: int) -> Alternative | None:
@@ -168,9 +165,3 @@ def shorter(preset: TrainingPresetV1, length: int) -> JsonObject:
 def tokens_per_optimizer_step(preset: TrainingPresetV1, num_devices: int) -> int:
     """Return the most tokens that one optimizer step sees over all devices."""
     return preset.seq_len * preset.batch_size * preset.grad_accum * num_devices
-
-
-def holds(preset: TrainingPresetV1, changes: JsonObject) -> bool:
-    """Whether a preset with these changes still holds what its contract asks."""
-    written = preset.model_dump(mode="json", by_alias=True, exclude_unset=True) | changes
-    return not door.check(written, door.kind_of_model(TrainingPresetV1))[1]

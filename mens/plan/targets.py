@@ -52,13 +52,12 @@ def targets(graph: Graph, preset: TrainingPresetV1) -> tuple[Target, ...]:
     counts: Counter[tuple[str, str, int, int, bool]] = Counter()
     for tensor in graph.tensors:
         if adaptable(tensor) and any(chosen(graph, tensor, tensor.lora, name) for name in preset.targets):
-            counts[(tensor.kind, tensor.role, *tensor.width, tensor.nf4)] += tensor.count
+            counts[(tensor.kind, tensor.role, *tensor.width, tensor.nf4)] += tensor.num
     if not counts:
         raise _nothing(graph, preset)
-    return tuple(
-        Target(kind, role, inputs, outputs, count, nf4)
-        for (kind, role, inputs, outputs, nf4), count in counts.items()
-    )
+    found = [Target(*matrix[:4], count, matrix[4]) for matrix, count in counts.items()]
+    kinds = list(dict.fromkeys(target.kind for target in found))
+    return tuple(sorted(found, key=lambda target: kinds.index(target.kind)))
 
 
 def trainable(found: Iterable[Target], rank: int) -> int:
@@ -93,6 +92,6 @@ def _nothing(graph: Graph, preset: TrainingPresetV1) -> IntegrityError:
     groups = sorted({tensor.lora for tensor in graph.tensors if adaptable(tensor) and tensor.lora})
     return IntegrityError(
         code="MENS-L005",
-        what=f"Targets {', '.join(preset.targets)} choose no matrix of family '{graph.family}': nothing would be trained.",
+        what=f"Targets {', '.join(preset.targets)} choose no matrix of family '{graph.family}'; nothing would train.",
         fix=f"It has: {', '.join([*groups, *graph.sets, ALL])}. Choose with --set targets=[...]",
     )

@@ -58,22 +58,22 @@ def held_bytes(tensor: TensorClass, preset: TrainingPresetV1) -> int:
 
 def nf4_weights(graph: Graph, preset: TrainingPresetV1) -> int:
     """Packed values of everything held in 4 bits."""
-    return sum(packed_bytes(t.elements) * t.count for t in graph.tensors if quantised(t, preset))
+    return sum(packed_bytes(t.elements) * t.num for t in graph.tensors if quantised(t, preset))
 
 
 def quantisation_constants(graph: Graph, preset: TrainingPresetV1) -> int:
     """Scales and tables of everything held in 4 bits."""
-    return sum(constant_bytes(t.elements, preset.double_quant) * t.count for t in graph.tensors if quantised(t, preset))
+    return sum(constant_bytes(t.elements, preset.double_quant) * t.num for t in graph.tensors if quantised(t, preset))
 
 
 def remainder(graph: Graph, preset: TrainingPresetV1) -> int:
     """Everything that is not held in 4 bits: embeddings, head, norms, small matrices, routed experts."""
-    return sum(held_bytes(t, preset) * t.elements * t.count for t in graph.tensors if not quantised(t, preset))
+    return sum(held_bytes(t, preset) * t.elements * t.num for t in graph.tensors if not quantised(t, preset))
 
 
 def routed_bytes(graph: Graph, preset: TrainingPresetV1) -> int:
     """The share of routed experts in the remainder."""
-    return sum(held_bytes(t, preset) * t.elements * t.count for t in graph.where(routed=True))
+    return sum(held_bytes(t, preset) * t.elements * t.num for t in graph.where(routed=True))
 
 
 def dequantised(graph: Graph, preset: TrainingPresetV1) -> int:

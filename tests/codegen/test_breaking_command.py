@@ -189,7 +189,7 @@ def test_a_removed_kind_breaks_until_it_is_waived_and_then_goes(root: Path) -> N
 
 def test_what_an_interrupted_release_left_behind_goes_with_the_next(root: Path) -> None:
     (root / "schemas/released").mkdir()
-    (root / "schemas/released/.lane.v1.schema.json.tmp").write_text("{", encoding="utf-8")
+    (root / "schemas/released/.lane.v1.schema.json.4242.mens-tmp").write_text("{", encoding="utf-8")
     assert run(root, "--freeze")[0] == 0
     assert list(released(root)) == ["lane.v1.schema.json", "serving-handoff.v1.schema.json"]
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
+import torch
 from mens_contracts.families import FAMILIES
-from mens_contracts.family_v1 import FamilyV1, MemoryClass
+from mens_contracts.family_v1 import BuiltFrom, FamilyV1, MemoryClass
 from mens_contracts.releases import RELEASES
 
 from mens.checkpoint.releases import model_config
@@ -92,3 +93,22 @@ def all_geometries() -> list[tuple[str, FamilyV1, JsonObject]]:
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[[FamilyV1, MemoryClass], JsonObject]:
     return tiny_for
+
+
+@pytest.fixture(scope="session")
+def built() -> Callable[[BuiltFrom, list[list[torch.Tensor]]], torch.Tensor]:
+    return _built
+
+
+def _built(recipe: BuiltFrom, columns: list[list[torch.Tensor]]) -> torch.Tensor:
+    """Follow a recipe over a list of tensors for each role: concat joins roles, stack joins what runs over an index."""
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    for step in recipe.steps:
+        if step.op == "concat":
+            rows = [[torch.cat(row, dim=step.axis)] for row in rows]
+        elif step.op == "stack":
+            rows = [[torch.stack([row[0] for row in rows], dim=step.axis)]]
+        else:
+            rows = [[tensor.transpose(step.axis, step.other) for tensor in row] for row in rows]
+    ((result,),) = rows
+    return result

@@ -163,14 +163,6 @@ FAMILY = FamilyV1(
             drop="The causal mask, which every reader builds for itself.",
         ),
         Tensor(
-            role="attention.masked_value",
-            component="text",
-            key="{text}h.{i}.attn.masked_bias",
-            shape=[1],
-            presence="optional",
-            drop="A constant of old checkpoints that no reader needs.",
-        ),
-        Tensor(
             role="norm.post_attention", component="text", key="{text}h.{i}.ln_2.weight", shape=["hidden"], norm="plain"
         ),
         Tensor(role="norm.post_attention_bias", component="text", key="{text}h.{i}.ln_2.bias", shape=["hidden"]),

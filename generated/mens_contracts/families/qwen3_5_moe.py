@@ -62,6 +62,11 @@ FAMILY = FamilyV1(
     },
     facts=[
         Fact(
+            about="tying",
+            statement="The multimodal class reads tie_word_embeddings at top level only, the text class in text_config only; where its place is silent a class makes an output matrix of its own, random if no file holds one.",
+            evidence=["transformers"],
+        ),
+        Fact(
             about="dtype",
             statement="Qwen3.5 stores A_log and linear_attn.norm in F32, Qwen3.6 stores both in BF16; what the base has is kept.",
             evidence=["fact_sheet"],

@@ -1,0 +1,133 @@
+"""A family's list of tensors beside those on disk: what matches, what does not, and how many parameters there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from mens.checkpoint.coverage import Coverage, compare
+from mens.checkpoint.geometry import Geometry
+from mens.checkpoint.headers import TensorHeader
+from mens.checkpoint.keymap import Component, TensorSpec
+
+Tensors = Mapping[str, TensorHeader]
+SHOWN: Final = 5
+
+
+class Difference(NamedTuple):
+    """A tensor that is there and is not what the family says."""
+
+    key: str
+    expected: str
+    found: str
+    problem: Literal["shape", "dtype"]
+
+
+@dataclass(frozen=True)
+class Census:
+    """Every tensor of both sides in one place, and every parameter on disk under one heading."""
+
+    matched: int
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    mismatched: tuple[Difference, ...]
+    components: Mapping[Component, int]
+    groups: Mapping[str, int]
+    """Parameters by the first step of the role."""
+    total: int
+    """All of them, also those of unknown tensors."""
+    active: int
+    """The text parameters that one token passes through."""
+    mixed: tuple[str, ...]
+    """Remarks on tensors that are stored in another type than others of their kind."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether both sides agree by name, shape and type, and there was something to agree on."""
+        return self.matched > 0 and not (self.missing or self.unknown or self.mismatched)
+
+
+def take_census(specs: list[TensorSpec], tensors: Tensors, numbers: Geometry) -> Census:
+    """Compare the family's list with the headers, and count."""
+    coverage = compare(specs, {name: tensor.shape for name, tensor in tensors.items()})
+    here = [(spec, tensors[spec.key]) for spec in specs if spec.key in tensors]
+    retyped = [
+        Difference(spec.key, " or ".join(spec.dtypes), tensor.dtype, "dtype")
+        for spec, tensor in here
+        if tensor.dtype not in spec.dtypes
+    ]
+    counts = _Counts(here)
+    return Census(
+        matched=coverage.matched - _newly_wrong(coverage, retyped),
+        missing=coverage.missing,
+        unknown=coverage.unknown,
+        mismatched=(*_reshaped(coverage), *retyped),
+        components=counts.components,
+        groups=counts.groups,
+        total=sum(counts.components.values()) + sum(tensors[name].num_elements for name in coverage.unknown),
+        active=counts.always + (_chosen(counts.routed, numbers) if counts.routed else 0),
+        mixed=tuple(_mixed(here)),
+    )
+
+
+def _reshaped(coverage: Coverage) -> Iterator[Difference]:
+    for entry in coverage.mismatched:
+        yield Difference(entry.key, _shape(entry.expected), _shape(entry.found), "shape")
+
+
+def _newly_wrong(coverage: Coverage, retyped: list[Difference]) -> int:
+    reshaped = {entry.key for entry in coverage.mismatched}
+    return sum(entry.key not in reshaped for entry in retyped)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return str(list(shape))[:200]
+
+
+def _chosen(routed: int, numbers: Geometry) -> int:
+    experts = max(1, numbers.integer("experts"))
+    return routed * min(numbers.integer("top_k"), experts) // experts
+
+
+@dataclass
+class _Counts:
+    """Parameters on disk by heading. What only repeats another tensor, or is no parameter, counts nowhere."""
+
+    components: dict[Component, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    always: int = 0
+    routed: int = 0
+
+    def __init__(self, here: Iterable[tuple[TensorSpec, TensorHeader]]) -> None:
+        self.components = {"text": 0, "vision": 0, "mtp": 0}
+        self.groups = {}
+        roles: Counter[tuple[Component, str, bool]] = Counter()
+        for spec, tensor in here:
+            if spec.counts:
+                roles[spec.component, spec.role, spec.entry.routed] += tensor.num_elements
+        for (component, role, routed), number in roles.items():
+            group = role.partition(".")[0]
+            self.components[component] += number
+            self.groups[group] = self.groups.get(group, 0) + number
+            if component == "text":
+                self.routed += number if routed else 0
+                self.always += 0 if routed else number
+
+
+def _mixed(here: Iterable[tuple[TensorSpec, TensorHeader]]) -> Iterator[str]:
+    """Types that stray within a part of the model; a role with types of its own is compared with itself alone."""
+    kinds: dict[tuple[str, str], Counter[str]] = {}
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for spec, tensor in here:
+        part = ("role", spec.role) if spec.entry.dtypes else ("part", spec.component)
+        kinds.setdefault(part, Counter())[tensor.dtype] += 1
+        places.setdefault((*part, tensor.dtype), []).append(spec.key)
+    for part, types in kinds.items():
+        (usual, _), *others = types.most_common()
+        whose = f"of role '{part[1]}'" if part[0] == "role" else f"of the {part[1]} part"
+        for other, number in others:
+            names = ", ".join(places[(*part, other)][:SHOWN]) + (" ..." if number > SHOWN else "")
+            are = "tensor is" if number == 1 else "tensors are"
+            yield f"{number:,} {are} stored as {other}, where most {whose} are {usual}: {names}"
