@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from jinja2 import Environment, nodes
-
 from mens_contracts.defaults import DEFAULT_FAMILY, DEFAULT_MODEL, DEFAULT_PRESET
 from mens_contracts.families import FAMILIES
 from mens_contracts.presets import PRESETS
@@ -69,7 +68,9 @@ def test_mens_holds_the_packages_of_the_design_and_no_others() -> None:
 
 
 def contracts() -> list[dict[str, Any]]:
-    return list(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"])
+    return list(
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    )
 
 
 def test_every_package_stands_on_a_floor() -> None:
@@ -79,7 +80,12 @@ def test_every_package_stands_on_a_floor() -> None:
     assert len(named) == len(set(named))
     assert set(named) == {f"mens.{name}" for name in DESIGNED} | {"mens_contracts"}
     above = {name: index for index, floor in enumerate(floors) for name in re.findall(r"[a-z_.]+", floor)}
-    for higher, lower in (("cli", "evaluate"), ("model", "adapters"), ("adapters", "checkpoint"), ("codegen", "contracts")):
+    for higher, lower in (
+        ("cli", "evaluate"),
+        ("model", "adapters"),
+        ("adapters", "checkpoint"),
+        ("codegen", "contracts"),
+    ):
         assert above[f"mens.{higher}"] < above[f"mens.{lower}"]
 
 
@@ -119,7 +125,9 @@ def test_functions_are_short_enough_to_see() -> None:
     for path, tree in modules():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lengths[f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"] = (node.end_lineno or 0) - node.lineno + 1
+                lengths[f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"] = (
+                    (node.end_lineno or 0) - node.lineno + 1
+                )
     assert len(lengths) > 200
     assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
     assert sorted(lengths.values())[len(lengths) // 2] <= 15, "functions are mostly short"
@@ -144,7 +152,8 @@ def test_every_nox_session_has_one_line_of_manual() -> None:
     sessions = [
         node
         for node in tree.body
-        if isinstance(node, ast.FunctionDef) and any(ast.unparse(d).startswith("nox.session") for d in node.decorator_list)
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(d).startswith("nox.session") for d in node.decorator_list)
     ]
     names = {session.name for session in sessions}
     assert names >= {"tests", "generate", "breaking", "release_schemas", "new_family", "lint", "types"}
@@ -187,7 +196,9 @@ def test_templates_place_and_loop_and_nothing_else() -> None:
             if isinstance(node, nodes.Filter):
                 filters.add(node.name)
             if isinstance(node, nodes.If):
-                assert isinstance(node.test, nodes.Name | nodes.Getattr), f"{path.name}:{node.lineno}: a condition is a name"
+                assert isinstance(node.test, nodes.Name | nodes.Getattr), (
+                    f"{path.name}:{node.lineno}: a condition is a name"
+                )
             if isinstance(node, nodes.For):
                 assert node.test is None, f"{path.name}:{node.lineno}: a loop chooses nothing"
                 assert not node.recursive
@@ -209,7 +220,9 @@ def test_templates_place_and_loop_and_nothing_else() -> None:
     ],
 )
 def test_logic_in_a_template_would_be_seen(source: str) -> None:
-    assert not all(isinstance(node, PLACING) for node in Environment(autoescape=False).parse(source).find_all(nodes.Node))
+    assert not all(
+        isinstance(node, PLACING) for node in Environment(autoescape=False).parse(source).find_all(nodes.Node)
+    )
 
 
 def test_the_default_model_and_preset_are_one_fact() -> None:

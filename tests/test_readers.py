@@ -1,4 +1,4 @@
-"""Every field of what a user configures has a reader, or stands in unread_fields.yaml under the command that will read it.
+"""Every field of what a user configures has a reader, or stands in unread_fields.yaml under the command it waits for.
 
 To add a reader, write a probe: a function that changes one field, lets mens work, and returns what came out with the
 field as it was and with the field changed. Put it into PROBES and take the field out of the list.
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import yaml
+from mens_contracts.families import FAMILIES
 from safetensors.numpy import save_file
 
 from mens.checkpoint.keymap import expand
@@ -26,12 +27,13 @@ from mens.cli.main import COMMANDS, main
 from mens.codegen import tables
 from mens.codegen.schemas import KindName, bundle, read_schemas
 from mens.contracts.json_types import JsonObject
-from mens_contracts.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("training-preset", "eval-policy", "corpus-mix", "lane")
 OWNERS = {"plan", "train", "corpus", "eval"}
-UNREAD: dict[str, dict[str, list[str]]] = yaml.safe_load((ROOT / "tests/unread_fields.yaml").read_text(encoding="utf-8")) or {}
+UNREAD: dict[str, dict[str, list[str]]] = (
+    yaml.safe_load((ROOT / "tests/unread_fields.yaml").read_text(encoding="utf-8")) or {}
+)
 Mens = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -45,13 +47,15 @@ class Bench(NamedTuple):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with every kind of layer, routed experts, and a vocabulary large enough for the loss to matter."""
+    """A checkpoint with routed experts, a vocabulary large enough for the loss to matter, and a long reach."""
     folder = tmp_path_factory.mktemp("base")
     family = FAMILIES["qwen3_5_moe"]
     config = json.loads(json.dumps(family.tiny_config))
-    config["text_config"]["vocab_size"] = 20_000
+    config["text_config"] |= {"vocab_size": 20_000, "max_position_embeddings": 4096}
     specs = expand(family, config, family.layouts[0].selection)
-    save_file({spec.key: np.zeros(spec.shape, np.float16) for spec in specs if spec.required}, folder / "model.safetensors")
+    save_file(
+        {spec.key: np.zeros(spec.shape, np.float16) for spec in specs if spec.required}, folder / "model.safetensors"
+    )
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
@@ -66,7 +70,7 @@ Probe = Callable[[Bench], tuple[Any, Any]]
 
 
 def fields(kind: str) -> list[str]:
-    """Every field of a kind's newest schema, as a JSON pointer with `*` for any entry; nested fields stand for the outer."""
+    """Every field of a kind's newest schema, as a JSON pointer with `*` for any entry; inner fields stand for outer."""
     schemas = read_schemas(ROOT / "schemas/kinds")
     newest = max(name for name in schemas.kinds if name.kind == kind)
     bundled = bundle(newest.file, schemas.files)
@@ -167,7 +171,9 @@ def plan_of(bench: Bench, settings: dict[str, Any], vram: int = 1 << 40) -> Json
     rows = ("--data", str(bench.folder / "rows.jsonl"))
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        code = main(["plan", "--preset", "tiny", "--base", str(bench.base), *rows, *flags, "--vram", f"{vram}", "--json"])
+        code = main(
+            ["plan", "--preset", "tiny", "--base", str(bench.base), *rows, *flags, "--vram", f"{vram}", "--json"]
+        )
     assert code in (0, 5)
     return {name: value for name, value in json.loads(out.getvalue()).items() if name not in ECHOED}
 
@@ -189,13 +195,14 @@ def looked_for(bench: Bench) -> tuple[Any, Any]:
 PROBES: dict[str, dict[str, Probe]] = {
     "training-preset": {
         "/base_model": looked_for,
+        "/deployment_target": planned("deployment_target", "mobile_edge", batch_size=1),
         "/base_quant": requantised,
         "/double_quant": planned("double_quant", False),
         "/compute_dtype": planned("compute_dtype", "fp32"),
         "/targets": planned("targets", ["qv"]),
         "/experts": planned("experts", "16bit"),
         "/rank": planned("rank", 4),
-        "/alpha": proposed("alpha", 8),
+        "/alpha": proposed("alpha", 64, rank=64, batch_size=1, optimizer="paged_adamw_8bit", loss_chunk_size=16),
         "/dropout": planned("dropout", 0.1, gradient_checkpointing=False),
         "/seq_len": planned("seq_len", 128),
         "/packing": planned("packing", True),
@@ -263,12 +270,14 @@ def test_the_list_is_about_known_kinds_and_commands() -> None:
 
 def test_a_command_that_exists_has_read_its_fields() -> None:
     """Nothing is listed under a command that there is."""
-    late = {f"{kind}{field}" for kind in UNREAD for owner in UNREAD[kind].keys() & COMMANDS for field in UNREAD[kind][owner]}
+    late = {
+        f"{kind}{field}" for kind in UNREAD for owner in UNREAD[kind].keys() & COMMANDS for field in UNREAD[kind][owner]
+    }
     assert late == set()
 
 
 def reachable() -> dict[str, ast.Module]:
-    """Every module of mens that a command can come to import, named rules aside: they judge a field and do not act on it."""
+    """Every module of mens that a command can come to import; not named rules: they judge a field, and act on none."""
     waiting = ["mens.cli.main", *(f"mens.cli.{command}" for command in COMMANDS)]
     found: dict[str, ast.Module] = {}
     while waiting:
@@ -306,6 +315,6 @@ def test_nothing_that_is_listed_is_read_by_a_command() -> None:
 
 
 def test_reading_would_be_detected() -> None:
-    source = "from mens_contracts.training_preset_v1 import TrainingPresetV1\ndef f(p: TrainingPresetV1) -> int: return p.rank\n"
+    source = "from mens_contracts.training_preset_v1 import TrainingPresetV1\ndef f(p): return p.rank\n"
     assert "rank" in attributes_read(ast.parse(source), "training-preset")
     assert attributes_read(ast.parse("def f(p): return p.rank"), "training-preset") == set()

@@ -205,7 +205,7 @@ ENVIRONMENT = EnvironmentFactsV1(
     backends=QuantisationBackends(
         package="bitsandbytes",
         same_major_from="0.50",
-        cost_when_absent="4-bit weights cannot be used: bitsandbytes brings no library for this build of torch.",
+        cost_when_absent="4-bit weights cannot be used: bitsandbytes has no library for this build of torch.",
         evidence=["bitsandbytes_loading"],
     ),
     resources=[

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from mens.checkpoint.coverage import Coverage, compare
@@ -91,26 +91,20 @@ def _chosen(routed: int, numbers: Geometry) -> int:
     return routed * min(numbers.integer("top_k"), experts) // experts
 
 
-@dataclass
 class _Counts:
     """Parameters on disk by heading. What only repeats another tensor, or is no parameter, counts nowhere."""
 
-    components: dict[Component, int] = field(default_factory=dict)
-    groups: dict[str, int] = field(default_factory=dict)
-    always: int = 0
-    routed: int = 0
-
     def __init__(self, here: Iterable[tuple[TensorSpec, TensorHeader]]) -> None:
-        self.components = {"text": 0, "vision": 0, "mtp": 0}
-        self.groups = {}
+        self.components: dict[Component, int] = {"text": 0, "vision": 0, "mtp": 0}
+        self.groups: Counter[str] = Counter()
+        self.always = self.routed = 0
         roles: Counter[tuple[Component, str, bool]] = Counter()
         for spec, tensor in here:
             if spec.counts:
                 roles[spec.component, spec.role, spec.entry.routed] += tensor.num_elements
         for (component, role, routed), number in roles.items():
-            group = role.partition(".")[0]
             self.components[component] += number
-            self.groups[group] = self.groups.get(group, 0) + number
+            self.groups[role.partition(".")[0]] += number
             if component == "text":
                 self.routed += number if routed else 0
                 self.always += 0 if routed else number
@@ -118,16 +112,16 @@ class _Counts:
 
 def _mixed(here: Iterable[tuple[TensorSpec, TensorHeader]]) -> Iterator[str]:
     """Types that stray within a part of the model; a role with types of its own is compared with itself alone."""
-    kinds: dict[tuple[str, str], Counter[str]] = {}
-    places: dict[tuple[str, str, str], list[str]] = {}
+    entries: dict[tuple[Component, str, bool, str], list[str]] = defaultdict(list)
     for spec, tensor in here:
-        part = ("role", spec.role) if spec.entry.dtypes else ("part", spec.component)
-        kinds.setdefault(part, Counter())[tensor.dtype] += 1
-        places.setdefault((*part, tensor.dtype), []).append(spec.key)
-    for part, types in kinds.items():
-        (usual, _), *others = types.most_common()
-        whose = f"of role '{part[1]}'" if part[0] == "role" else f"of the {part[1]} part"
-        for other, number in others:
-            names = ", ".join(places[(*part, other)][:SHOWN]) + (" ..." if number > SHOWN else "")
-            are = "tensor is" if number == 1 else "tensors are"
-            yield f"{number:,} {are} stored as {other}, where most {whose} are {usual}: {names}"
+        if tensor.dtype in spec.dtypes:
+            entries[spec.component, spec.role, bool(spec.entry.dtypes), tensor.dtype].append(spec.key)
+    kinds: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for (component, role, own_types, dtype), keys in entries.items():
+        kinds[f"of role '{role}'" if own_types else f"of the {component} part"][dtype] += keys
+    for whose, types in kinds.items():
+        (usual, _), *others = sorted(types.items(), key=lambda item: -len(item[1]))
+        for other, keys in others:
+            names = ", ".join(keys[:SHOWN]) + (" ..." if len(keys) > SHOWN else "")
+            are = "tensor is" if len(keys) == 1 else "tensors are"
+            yield f"{len(keys):,} {are} stored as {other}, where most {whose} are {usual}: {names}"

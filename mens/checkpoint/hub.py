@@ -90,7 +90,7 @@ def _revisions(folder: Path) -> str:
 
 def located(folder: Path) -> Found:
     """A folder, with its repository and commit if it is a snapshot in a hub cache."""
-    real = folder.resolve()
+    real = Path(os.path.realpath(folder))  # unlike resolve, it lets a link that leads in a circle be
     repository = real.parent.parent
     if real.parent.name != "snapshots" or not repository.name.startswith("models--") or not COMMIT.fullmatch(real.name):
         return Found(folder, None, None)
@@ -115,7 +115,7 @@ def _blob_name(path: Path) -> str:
     The first link counts, not where it ends: a store shared among repositories names its files by another hash.
     """
     with suppress(OSError):
-        target = Path(os.path.normpath(path.parent.resolve() / os.readlink(path)))
+        target = Path(os.path.normpath(os.path.join(os.path.realpath(path.parent), os.readlink(path))))
         if target.parent.name == "blobs" and SHA256.fullmatch(target.name):
             return target.name
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from mens_contracts.families import FAMILIES
 from mens_contracts.family_v1 import FamilyV1
@@ -21,11 +21,12 @@ from mens.contracts.json_types import JsonObject
 
 SHOWN: Final = 6
 EVERYWHERE: Final = frozenset(
-    """_name_or_path architectures attention_dropout bos_token_id dtype eos_token_id id2label initializer_range
-    label2id model_type output_attentions output_hidden_states pad_token_id return_dict torch_dtype
-    transformers_version use_cache text_config vision_config quantization_config sliding_window use_sliding_window
-    max_window_layers rope_parameters rope_scaling layer_types""".split()
-)
+    {"_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id",
+     "id2label", "initializer_range", "label2id", "model_type", "output_attentions", "output_hidden_states",
+     "pad_token_id", "return_dict", "torch_dtype", "transformers_version", "use_cache", "text_config",
+     "vision_config", "quantization_config", "sliding_window", "use_sliding_window", "max_window_layers",
+     "rope_parameters", "rope_scaling", "layer_types"}
+)  # fmt: skip
 """Fields that upstream writes for any architecture; that a family does not read them says nothing."""
 
 
@@ -51,7 +52,7 @@ def nearest_family(config: JsonObject, keys: Iterable[str]) -> Nearest | None:
     best: tuple[float, FamilyV1, Selection, set[str]] | None = None
     for family in FAMILIES.values():
         for selection in _selections(family):
-            names = _patterns(family, selection)
+            names = _patterns(family, selection, always=True)
             likeness = len(names & here) / len(names | here)
             if likeness > (best[0] if best else 0):
                 best = (likeness, family, selection, names)
@@ -63,7 +64,7 @@ def nearest_family(config: JsonObject, keys: Iterable[str]) -> Nearest | None:
         selection,
         shared=tuple(sorted(names & here)),
         absent=tuple(sorted(names - here)),
-        foreign=tuple(sorted(here - names)),
+        foreign=tuple(sorted(here - _patterns(family, selection, always=False))),
         ungiven=tuple(_ungiven(family, config)),
         unread=tuple(_unread(family, config)),
     )
@@ -74,12 +75,13 @@ def _selections(family: FamilyV1) -> Iterator[Selection]:
     return (dict(choice) for choice in product(*axes))
 
 
-def _patterns(family: FamilyV1, selection: Selection) -> set[str]:
-    """The names that a layout requires, and of conditional ones those that stand in every model of the family."""
+def _patterns(family: FamilyV1, selection: Selection, *, always: bool) -> set[str]:
+    """The names of a layout: those that stand in every model of the family, or all that may stand in one."""
     prefixes = bound_prefixes(family, selection)
     names = set()
     for tensor in family.tensors:
-        if stands(tensor, selection) and tensor.presence == "required" and tensor.exists_if is None:
+        surely = tensor.presence == "required" and tensor.exists_if is None
+        if stands(tensor, selection) and (surely or not always):
             text, indices = pattern(tensor.key, prefixes)
             names.add(generic(text % ((0,) * len(indices))))
     return names
@@ -88,9 +90,7 @@ def _patterns(family: FamilyV1, selection: Selection) -> set[str]:
 def _ungiven(family: FamilyV1, config: JsonObject) -> list[str]:
     known = Geometry(family, config).known()
     formulas = family.geometry.items()
-    return [
-        f"{name} ({formula})" for name, formula in formulas if name not in known and "vision." not in str(formula)
-    ]
+    return [f"{name} ({formula})" for name, formula in formulas if name not in known and "vision." not in str(formula)]
 
 
 def _unread(family: FamilyV1, config: JsonObject) -> list[str]:
@@ -115,20 +115,18 @@ def explained(error: UnsupportedError, config: JsonObject, keys: Iterable[str]) 
 
 
 def _compared(found: Nearest) -> Iterator[str]:
-    yield (
-        f"Nearest is family '{found.family.id}': {len(found.shared)} of its {len(found.shared) + len(found.absent)} "
-        f"tensor names are here, and {len(found.foreign)} are here that it does not have."
-    )
-    rows: dict[str, tuple[Any, ...]] = {
+    of = len(found.shared) + len(found.absent)
+    yield f"Nearest is family '{found.family.id}', which shares {len(found.shared)} of its {of} tensor names with it:"
+    rows = {
         "not here": found.absent,
-        "not its own": found.foreign,
+        "only here": found.foreign,
         "not given": found.ungiven,
         "not read": found.unread,
     }
     for heading, names in rows.items():
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            yield f"  {heading:<12} {', '.join(said(name)[1:-1] for name in names[:SHOWN])}{more}"
+            yield f"  {heading:<10} {', '.join(said(name)[1:-1] for name in names[:SHOWN])}{more}"
 
 
 def _known_reasons(config: JsonObject) -> Iterator[str]:

@@ -62,8 +62,7 @@ def _shape_names(family: FamilyV1, config: JsonObject) -> list[str]:
     return [
         name
         for name, formula in family.geometry.items()
-        if name not in NO_SHAPE
-        and (has_vision or not any(path.startswith("vision.") for path in parse(formula).names))
+        if name not in NO_SHAPE and (has_vision or not any(path.startswith("vision.") for path in parse(formula).names))
     ]
 
 

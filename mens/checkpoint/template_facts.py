@@ -69,7 +69,9 @@ def chat_template(folder: Path) -> Template | None:
         return None
     source, text = found[0]
     others = [name for name, other in found[1:] if other != text]
-    warnings = tuple(f"{name} has another chat template than {source}, which is the one that is used" for name in others)
+    warnings = tuple(
+        f"{name} has another chat template than {source}, which is the one that is used" for name in others
+    )
     return Template(text, source, warnings)
 
 

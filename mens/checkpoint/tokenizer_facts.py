@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from mens.checkpoint.small_files import json_of
 from mens.contracts.json_types import JsonObject, JsonValue
@@ -110,10 +110,10 @@ def _vocabulary(vocab: JsonValue) -> dict[str, int]:
 
 def _entry(entry: JsonValue, number: JsonValue) -> dict[str, int]:
     content = entry.get("content") if isinstance(entry, dict) else None
-    return {content: number} if isinstance(content, str) and _is_number(number) else {}  # type: ignore[dict-item]
+    return {content: number} if isinstance(content, str) and _is_number(number) else {}
 
 
-def _is_number(value: JsonValue) -> bool:
+def _is_number(value: JsonValue) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= LARGEST_ID
 
 
@@ -137,7 +137,7 @@ def _numbers(value: JsonValue) -> tuple[int, ...]:
 
 
 def _known(ids: Mapping[str, int], token: str | None) -> tuple[int, ...]:
-    return (ids[token],) if token in ids else ()
+    return (ids[token],) if token is not None and token in ids else ()
 
 
 def _digest(folder: Path, name: str) -> JsonObject:

@@ -27,5 +27,7 @@ def doctor(as_json: bool) -> int:
 
     report = judge(ENVIRONMENT, observe(packages_of(ENVIRONMENT)))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    click.echo(report.model_dump_json(by_alias=True, indent=2) + "\n" if as_json else environment_text(report, width), nl=False)
+    click.echo(
+        report.model_dump_json(by_alias=True, indent=2) + "\n" if as_json else environment_text(report, width), nl=False
+    )
     return 0 if sound(report) else NOT_SOUND

@@ -16,7 +16,9 @@ COMMANDS = {
     "migrate": "Bring a document of an older version up to date.",
     "schema": "Show the contracts themselves.",
     "families": "Show the model families that mens knows.",
+    "inspect": "Show what a checkpoint is, from its headers alone.",
     "plan": "Show what training would do and need, without loading weights.",
+    "doctor": "Show what this machine offers and what each absence costs.",
     "completion": "Print a script that completes commands in your shell.",
 }
 """Each command and its one line; the command's module, of the same name, is imported when it is called."""

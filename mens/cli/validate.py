@@ -14,7 +14,6 @@ import click
 from mens import __version__
 from mens.cli.progress import counted
 from mens.contracts import door
-from mens.contracts.claims import Claims
 from mens.contracts.codes import CODES, exit_code
 from mens.contracts.errors import MensError, UsageError
 from mens.contracts.findings import Finding
@@ -107,7 +106,7 @@ class Run:
         self.documents = 0
         self.skipped = 0
         self.log = FindingLog()
-        self._claims: Claims | None = None
+        self._claims = door.shipped_claims()
 
     def check(self, target: Target) -> None:
         """Check one file, whatever it is."""
@@ -140,7 +139,6 @@ class Run:
         self._document(Source(STDIN, data, syntax_of(STDIN, data)), Target(STDIN, named=True))
 
     def _document(self, source: Source, target: Target) -> None:
-        self._claims = self._claims or door.shipped_claims()
         examined = door.examine(source, self.kind, self._claims)
         if examined.kind is None and not examined.findings:
             self._no_kind(target)

@@ -15,7 +15,8 @@ from datamodel_code_generator.enums import DataModelType
 from mens.codegen.schemas import FILE_NAME, Schemas, kind_name
 from mens.contracts.json_types import JsonObject
 
-# Python's `$` matches before a final newline, so schemas say `(?!\n)$`; the models' Rust regex has a strict `$` and no lookahead.
+# Python's `$` matches before a final newline, so schemas say `(?!\n)$`; the models' Rust regex has a strict `$` and no
+# lookahead.
 STRICT_END = "(?!\\n)$"
 
 
@@ -88,4 +89,6 @@ def for_generator(node: Any) -> Any:
 def _tidy(source: str, *, alias: bool) -> str:
     """Drop the generator's own header, and the alias that it emits for a file of definitions alone."""
     body = re.sub(r"\A(?:#.*\n)*", "", source)
-    return re.sub(r'^Model = TypeAliasType\("Model".*\n(?:""".*"""\n)?', "", body, flags=re.MULTILINE) if alias else body
+    return (
+        re.sub(r'^Model = TypeAliasType\("Model".*\n(?:""".*"""\n)?', "", body, flags=re.MULTILINE) if alias else body
+    )

@@ -39,7 +39,7 @@ def quoted(value: Any) -> str:
 
 
 def _visible(source: str) -> str:
-    """Spell out what an editor would hide or a reader misread: controls, lone surrogates, marks that turn text round."""
+    """Spell out what an editor would hide or a reader misread: controls, lone surrogates, marks that turn text."""
     return "".join(char if char.isprintable() else _escape(ord(char)) for char in source)
 
 

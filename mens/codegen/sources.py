@@ -32,12 +32,13 @@ def generated_sources(root: Path) -> dict[Path, str]:
         raise UsageError("MENS-P004", "there is no schemas/kinds here", str(root))
     schemas = read_schemas(root / "schemas" / "kinds")
     data = tables.read_data(root, schemas)
-    environment = _environment(root / "templates")
-    python = dict(_python_files(root, schemas, data, environment))
+    environment = template_environment(root / "templates")
+    python = dict(_python_files(schemas, data, environment))
     return dict(sorted({**_formatted(python), **_schema_files(schemas), **_pages(schemas, data, environment)}.items()))
 
 
-def _environment(templates: Path) -> Environment:
+def template_environment(templates: Path) -> Environment:
+    """Templates that fail on what they are not given, with the filters that name and escape."""
     environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
@@ -65,13 +66,13 @@ def _rendered(environment: Environment, template: str, context: Mapping[str, obj
         return environment.get_template(template).render(context)
     except TemplateError as error:
         frames = reversed(extract_tb(error.__traceback__))
-        line = getattr(error, "lineno", None) or next(frame.lineno for frame in frames if frame.filename.endswith(template))
+        line = getattr(error, "lineno", None) or next(
+            frame.lineno for frame in frames if frame.filename.endswith(template)
+        )
         raise ContractError("MENS-G005", str(error.message), f"templates/{template}:{line}") from None
 
 
-def _python_files(
-    root: Path, schemas: Schemas, data: tables.Data, environment: Environment
-) -> Iterator[tuple[Path, str]]:
+def _python_files(schemas: Schemas, data: tables.Data, environment: Environment) -> Iterator[tuple[Path, str]]:
     def render(path: str, template: str, origin: str, **context: object) -> tuple[Path, str]:
         header = HEADER.format(source=origin, template=f"templates/{template}")
         return PACKAGE / path, header + _rendered(environment, template, context)
@@ -190,7 +191,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _remove_empty(folder: Path, root: Path) -> None:
     """Delete folders that hold nothing any more, but for what Python left there."""
-    while folder not in [root / owned for owned in OWNED] and {item.name for item in folder.iterdir()} <= {"__pycache__"}:
+    while folder not in [root / owned for owned in OWNED] and {item.name for item in folder.iterdir()} <= {
+        "__pycache__"
+    }:
         shutil.rmtree(folder)
         folder = folder.parent
 

@@ -15,6 +15,7 @@ from mens.contracts.json_types import JsonObject
 
 def subset_problems(meta: Draft202012Validator, schema: JsonObject) -> Iterator[str]:
     """Every place where a schema leaves what meta.schema.json allows."""
+    assert isinstance(meta.schema, dict), "the meta-schema is an object"
     definitions = meta.schema["$defs"]
     for error in meta.iter_errors(schema):
         yield from _said(error, definitions, "$")
@@ -62,7 +63,7 @@ def structure_problems(schema: JsonObject, title: str | None) -> Iterator[str]:
 
 
 def meaning_problems(bundled: JsonObject) -> Iterator[str]:
-    """What can only be said of a self-contained schema: defaults hold, bounds are in order, unions tell branches apart."""
+    """What takes a self-contained schema to say: defaults hold, bounds are in order, unions tell branches apart."""
     missing = sorted(set(_references(bundled)) - {f"#/$defs/{name}" for name in bundled.get("$defs", {})})
     if missing:
         yield f"{', '.join(missing)}: no such definition"

@@ -17,7 +17,6 @@ from mens.contracts.judge import judge
 from mens.contracts.problems import Problem
 from mens.contracts.rules import RULES
 
-
 T = TypeVar("T")
 REGISTRY = Path("schemas/registry.yaml")
 

@@ -40,18 +40,18 @@ CLAIMS: dict[str, Callable[[JsonObject], Iterator[Claim]]] = {
 
 
 class Claims:
-    """Who claimed what so far, over every document of one run; `shipped` says what mens itself claims, by kind."""
+    """Who claimed what so far, over every document of one run; `shipped` says what mens claims of a kind's names."""
 
-    def __init__(self, shipped: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    def __init__(self, shipped: Callable[[str], Mapping[str, str]] = lambda _kind: {}) -> None:
         self._owners: dict[tuple[str, str], tuple[str, str]] = {}
-        self._shipped = shipped or {}
+        self._shipped = shipped
 
     def problems(self, kind: str, value: JsonObject, where: str) -> Iterator[Problem]:
         """MENS-R004: names that this document claims and another one already has."""
         owner = str(value.get("id", ""))
         for place, name in CLAIMS[kind](value) if kind in CLAIMS else ():
             first = self._owners.setdefault((kind, name), (owner, where))
-            ours = self._shipped.get(kind, {}).get(name, owner)
+            ours = self._shipped(kind).get(name, owner)
             if first != (owner, where):
                 yield Problem("MENS-R004", place, f"{shown(name)} is already claimed by {first[0]} in {first[1]}")
             elif ours != owner:

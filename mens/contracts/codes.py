@@ -60,6 +60,7 @@ CODES: dict[str, Code] = {
     "MENS-R040": Code("a plan's verdict contradicts its memory", 1),
     "MENS-R041": Code("an origin names no setting", 1),
     "MENS-R042": Code("the parameters contradict the layout", 1),
+    "MENS-R043": Code("what is ready contradicts the checks", 1),
     "MENS-R060": Code("what a manifest says of a run's end contradicts its state", 1),
     "MENS-R061": Code("a checkpoint's content is no file with a digest", 1),
     "MENS-R062": Code("the processes and their generator states differ in number", 1),
@@ -81,6 +82,7 @@ CODES: dict[str, Code] = {
     "MENS-K006": Code("the configuration's list of layers does not fit the family", 1),
     "MENS-K007": Code("a layout that the family does not have", 1),
     "MENS-K008": Code("no tensor name shows the layout", 4),
+    "MENS-K009": Code("a tokenizer has tokens that the embedding has no rows for", 4),
     "MENS-K020": Code("an expression of a family cannot be worked out", 1),
     "MENS-K021": Code("a family's geometry rests on itself or lacks a name", 1),
     "MENS-K022": Code("a selection names no variant of the family, or not every one", 1),
@@ -159,6 +161,7 @@ CODES: dict[str, Code] = {
     "MENS-G003": Code("a data file is refused", 1),
     "MENS-G004": Code("generated code does not parse", 1),
     "MENS-G005": Code("a template cannot be rendered", 1),
+    "MENS-G006": Code("a family cannot be given this name", 2),
 }
 
 

@@ -24,6 +24,8 @@ MODULES = {
     "gate-receipt": "rules_gates",
     "plan": "rules_reports",
     "inspection": "rules_reports",
+    "environment": "rules_environment",
+    "environment-facts": "rules_environment",
     "family": "rules_families",
     "release": "rules_families",
     "lane": "rules_presets",

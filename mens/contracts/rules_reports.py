@@ -73,10 +73,12 @@ def parameters_add_up(inspection: JsonObject) -> Iterator[Problem]:
 
 def parameters_follow_layout(inspection: JsonObject) -> Iterator[Problem]:
     """MENS-R042: a part has parameters exactly when the layout has the part."""
-    counts, layout = inspection["parameters"], inspection["layout"]
+    counts, layout, coverage = inspection["parameters"], inspection["layout"], inspection["coverage"]
     present = {"vision": layout["vision"], "mtp": layout["mtp"] != "absent"}
+    # One tensor shows a part; where others are missing or deformed, it may be all that there is of it.
+    damaged = bool(coverage["missing"] or coverage["mismatched"])
     for name, there in present.items():
-        if there != (counts[name] > 0):
+        if there != (counts[name] > 0) and not (there and damaged):
             message = f"{counts[name]:,} parameters, but the layout says {name} is {'there' if there else 'absent'}"
             yield Problem("MENS-R042", pointer("parameters", name), message)
     if layout["experts"] == "none" and counts["active"] != counts["text"]:

@@ -56,6 +56,11 @@ class Machine:
     hub_cache: str = ""
     hub_cache_exists: bool = False
 
+    @property
+    def usable(self) -> tuple[ComputeDevice, ...]:
+        """The devices that a program would see."""
+        return () if self.devices_hidden else self.devices
+
 
 @dataclass
 class _Verdict:
@@ -135,11 +140,11 @@ def _python(facts: EnvironmentFactsV1, machine: Machine) -> _Verdict:
 def _package(package: Requirement, facts: EnvironmentFactsV1, machine: Machine) -> _Verdict:
     installed = [name for name in (package.package, *package.also) if name in machine.packages]
     if not installed:
-        verdict = _Verdict(package.package, None)
-        verdict.add("missing", package.cost_when_absent, package.needed_by)
-        return verdict
+        absent = _Verdict(package.package, None)
+        absent.add("missing", package.cost_when_absent, package.needed_by)
+        return absent
     shown = [_shown(name, machine.packages[name], package.package) for name in installed]
-    verdict = _Verdict(package.package, ", ".join(shown))
+    verdict = _Verdict(package.package, ", ".join(shown)[:500])
     version = _version(machine.packages[installed[0]])
     if version is None:
         verdict.add(
@@ -169,7 +174,7 @@ def _occurs(fault: VersionFault, facts: EnvironmentFactsV1, machine: Machine) ->
     if not all(_installed(condition, facts, machine) for condition in fault.when):
         return False
     bounds = fault.compute_capability
-    return bounds is None or any(_capable(device, bounds) for device in machine.devices)
+    return bounds is None or any(_capable(device, bounds) for device in machine.usable)
 
 
 def _installed(condition: VersionCondition, facts: EnvironmentFactsV1, machine: Machine) -> bool:
@@ -190,7 +195,7 @@ def _holds(version: Version | None, bounds: str, *, unknown: bool = False) -> bo
 
 def _torch_build(torch: Torch, machine: Machine) -> _Verdict:
     verdict = _Verdict("torch build", str(torch))
-    if machine.devices and not (torch.cuda or torch.rocm):
+    if machine.usable and not (torch.cuda or torch.rocm):
         verdict.add(
             "missing", "This build of torch runs on the CPU only and leaves the GPU idle. Install a CUDA build."
         )
@@ -201,7 +206,7 @@ def _backend(facts: EnvironmentFactsV1, machine: Machine) -> _Verdict:
     verdict = _Verdict("4-bit backend", ", ".join(machine.libraries) or None)
     exact = not _holds(_version(machine.packages[facts.backends.package]), f">={facts.backends.same_major_from}")
     if machine.torch is not None and not _fitting(machine.libraries, machine.torch, exact=exact):
-        verdict.add("missing", f"{facts.backends.cost_when_absent} It is built for: {machine.torch}.")
+        verdict.add("missing", f"{facts.backends.cost_when_absent} torch is built for {machine.torch}.")
     elif not machine.libraries:
         verdict.add("missing", facts.backends.cost_when_absent)
     return verdict

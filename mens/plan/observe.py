@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ PATIENCE: Final = 10.0
 """Seconds that the driver's program has; on a machine of eight devices that were asleep it takes some."""
 LONGEST: Final = 100_000
 """Bytes of a small file of metadata that are read at most."""
+MOST_DEVICES: Final = 128
 LIBRARY: Final = "libbitsandbytes_*.so"
 
 
@@ -43,8 +43,8 @@ def observe(packages: Iterable[str]) -> Machine:
     driver = nvidia_smi() or nvidia_files(PROC)
     cache = hub.cache_folder()
     return Machine(
-        python=platform.python_version(),
-        platform=f"{platform.system()}-{platform.machine()}".lower(),
+        python=".".join(map(str, sys.version_info[:3])),
+        platform=_plain(f"{platform.system()}-{platform.machine()}".lower())[:100],
         packages={name: _version(installed) for name, installed in found.items()},
         torch=_torch(found["torch"]) if "torch" in found else None,
         libraries=_libraries(found["bitsandbytes"]) if "bitsandbytes" in found else (),
@@ -54,9 +54,9 @@ def observe(packages: Iterable[str]) -> Machine:
         bytecode_cache=not sys.flags.dont_write_bytecode,
         num_cores=_cores(),
         memory_bytes=_memory(CGROUP),
-        disks=(_disk("working_folder", Path.cwd()), _disk("hub_cache", cache)),
-        hub_cache=str(cache),
-        hub_cache_exists=cache.is_dir(),
+        disks=(_disk("working_folder", _working_folder()), _disk("hub_cache", cache)),
+        hub_cache=_plain(cache),
+        hub_cache_exists=os.path.isdir(cache),
     )
 
 
@@ -70,8 +70,8 @@ def _distribution(name: str) -> Distribution | None:
 def _version(installed: Distribution) -> str | None:
     """The version in the metadata; damaged metadata may lack it, or be no text at all."""
     try:
-        return installed.metadata.get("Version")
-    except (OSError, ValueError, KeyError, PackageNotFoundError):
+        return str(installed.metadata["Version"] or "") or None
+    except (OSError, ValueError, KeyError, AttributeError):
         return None
 
 
@@ -103,7 +103,7 @@ def _libraries(installed: Distribution) -> tuple[str, ...]:
     return tuple(sorted(path.stem.removeprefix("libbitsandbytes_") for path in folder.glob(LIBRARY)))
 
 
-def nvidia_smi() -> Driver | None:
+def nvidia_smi(patience: float = PATIENCE) -> Driver | None:
     """What `nvidia-smi` says; None where there is none or it does not answer."""
     program = shutil.which("nvidia-smi")
     if program is None:
@@ -111,7 +111,7 @@ def nvidia_smi() -> Driver | None:
     query = "--query-gpu=driver_version,compute_cap,memory.total,name"
     command = [program, query, "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, timeout=patience, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):
         return None
     if done.returncode:
@@ -121,38 +121,41 @@ def nvidia_smi() -> Driver | None:
 
 def read_answer(text: str) -> Driver | None:
     """The driver's answer: a line for each device; what it does not know it puts in brackets."""
-    lines = [line for line in csv.reader(text.splitlines(), skipinitialspace=True) if len(line) >= 4]
+    lines = [[part.strip() for part in line.split(",", 3)] for line in text.splitlines() if line.count(",") >= 3]
     devices = tuple(
-        ComputeDevice(
-            name=_name(", ".join(name)), compute_capability=_capability(capability), memory_bytes=_mebibytes(memory)
-        )
-        for _, capability, memory, *name in lines
+        ComputeDevice(name=_name(name), compute_capability=_capability(capability), memory_bytes=_mebibytes(memory))
+        for _, capability, memory, name in lines[:MOST_DEVICES]
     )
-    versions = [line[0].strip() for line in lines if re.fullmatch(r"[0-9]+(\.[0-9]+){1,3}", line[0].strip())]
+    versions = [line[0] for line in lines if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}", line[0])]
     return Driver(versions[0] if versions else None, devices) if devices else None
 
 
 def _name(said: str) -> str:
-    shown = "".join(character for character in said if character.isprintable()).strip()
-    return shown[:200] or "a device without a name"
+    return _plain(said)[:200] or "a device without a name"
+
+
+def _plain(said: str | Path) -> str:
+    """Text that a document may hold and a terminal may show, whatever bytes it began as."""
+    text = os.fsencode(said).decode("utf-8", "replace")
+    return "".join(character for character in text if character.isprintable()).strip()
 
 
 def _capability(said: str) -> str | None:
-    return said.strip() if re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", said.strip()) else None
+    return said if re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,3}", said) else None
 
 
 def _mebibytes(said: str) -> int | None:
-    return int(said) * MIB if re.fullmatch(r"[0-9]{1,9}", said.strip()) else None
+    return int(said) * MIB if re.fullmatch(r"[0-9]{1,9}", said) else None
 
 
 def nvidia_files(proc: Path) -> Driver:
     """What the driver's files say where its program is absent: no memory, no compute capability."""
-    match = re.search(r"\b([0-9]{3,}(?:\.[0-9]+){1,3})\b", _small_text(proc / "version"))
+    match = re.search(r"\b([0-9]{3,6}(?:\.[0-9]{1,6}){1,3})\b", _small_text(proc / "version"))
     models = [
         re.search(r"^Model:\s*(.+?)\s*$", _small_text(path), re.MULTILINE)
         for path in sorted(proc.glob("gpus/*/information"))
     ]
-    devices = tuple(ComputeDevice(name=_name(model[1])) for model in models if model)
+    devices = tuple(ComputeDevice(name=_name(model[1])) for model in models[:MOST_DEVICES] if model)
     return Driver(match[1] if match else None, devices)
 
 
@@ -179,11 +182,18 @@ def _memory(cgroup: Path) -> int | None:
     return min(physical, int(limit)) if limit.isdecimal() else physical
 
 
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # deleted under our feet
+        return Path(os.curdir)
+
+
 def _disk(place: Literal["working_folder", "hub_cache"], path: Path) -> FreeSpace:
     """The free space where a folder is, or would be made."""
-    nearest = next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+    nearest = next((folder for folder in (path, *path.parents) if os.path.exists(folder)), path)
     try:
         free: int | None = shutil.disk_usage(nearest).free
     except OSError:
         free = None
-    return FreeSpace(place=place, path=str(path)[:4096], free_bytes=free)
+    return FreeSpace(place=place, path=_plain(path)[:4096] or os.curdir, free_bytes=free)

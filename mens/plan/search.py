@@ -10,6 +10,7 @@ from typing import Final
 from mens_contracts.training_preset_v1 import TrainingPresetV1
 
 from mens.contracts.json_types import JsonObject, JsonValue
+from mens.contracts.rules_presets import MOBILE_EDGE_LIMITS
 from mens.plan.activations import Situation
 from mens.plan.graph import Graph
 from mens.plan.memory import MemoryPlan, plan_memory
@@ -17,6 +18,8 @@ from mens.plan.targets import Target
 
 GRANULE: Final = 8
 """Sequence lengths are searched in steps of so many tokens, which is also the shortest that a preset may have."""
+LONGEST: Final = 1_048_576
+"""The longest sequence that a preset may ask for."""
 CHUNKED: Final = 256
 MAX_ALTERNATIVES: Final = 8
 
@@ -55,9 +58,9 @@ class Alternative:
 def longest_sequence(case: Case, available: int) -> int:
     """Return the longest sequence that fits, in steps of eight tokens up to the model's own limit; 0 where none does.
 
-    Every term grows with the sequence or stays, so halving finds it.
+    Every term grows with the sequence or stays, so halving finds it. A deployment target's own limit holds too.
     """
-    low, high = 0, max(case.graph.context // GRANULE, 1)
+    low, high = 0, max(_longest_allowed(case) // GRANULE, 1)
     while low < high:
         middle = (low + high + 1) // 2
         if case.changed({"seq_len": middle * GRANULE}).fits(available):
@@ -65,6 +68,11 @@ def longest_sequence(case: Case, available: int) -> int:
         else:
             high = middle - 1
     return low * GRANULE
+
+
+def _longest_allowed(case: Case) -> int:
+    limits = MOBILE_EDGE_LIMITS if case.preset.deployment_target == "mobile_edge" else {}
+    return min(case.graph.context, limits.get("seq_len", LONGEST))
 
 
 def nearest(case: Case, available: int) -> list[Alternative]:

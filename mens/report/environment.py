@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from mens_contracts.environment_v1 import EnvironmentCheck, EnvironmentV1
+from mens_contracts.environment_v1 import EnvironmentV1
 
 from mens.report.tables import Column, table
 
@@ -25,15 +25,10 @@ def environment_text(report: EnvironmentV1, width: int | None = None) -> str:
 def _rows(report: EnvironmentV1, fold: int | None) -> Iterator[tuple[str, str, str, str]]:
     for check in report.checks:
         found = textwrap.wrap(check.found or "", WIDEST_FOUND) or [""]
-        costs = [line for cost in _costs(check) for line in ([cost] if fold is None else textwrap.wrap(cost, fold))]
+        costs = [line for cost in check.costs for line in ([cost] if fold is None else textwrap.wrap(cost, fold))]
         for index in range(max(len(found), len(costs))):
             first = (check.name, check.state) if index == 0 else ("", "")
             yield first[0], _at(found, index), first[1], _at(costs, index)
-
-
-def _costs(check: EnvironmentCheck) -> list[str]:
-    blocked = [f"Not without it: {', '.join(check.blocks)}."] if check.blocks and check.state == "missing" else []
-    return [*blocked, *check.costs]
 
 
 def _at(lines: list[str], index: int) -> str:

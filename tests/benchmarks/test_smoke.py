@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_benchmark_times_every_case(tmp_path: Path) -> None:
     times = tmp_path / "times.json"
-    command = [sys.executable, ROOT / "benchmarks" / "validate.py", "--runs", "1", "--documents", "4", "--json", times]
+    script = ROOT / "benchmarks" / "validate.py"
+    command = [sys.executable, str(script), "--runs", "1", "--documents", "4", "--json", str(times)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(times.read_text())

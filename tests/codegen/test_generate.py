@@ -18,7 +18,7 @@ from jinja2 import UndefinedError
 from syrupy.assertion import SnapshotAssertion
 
 from mens.codegen.schemas import read_schemas
-from mens.codegen.sources import OWNED, _environment, drift, generated_sources, write
+from mens.codegen.sources import OWNED, drift, generated_sources, template_environment, write
 from mens.contracts.errors import ContractError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +129,14 @@ def test_headers_say_where_a_file_comes_from(fresh: dict[Path, str]) -> None:
 def test_nothing_of_the_machine_gets_in(fresh: dict[Path, str], tmp_path: Path) -> None:
     text = "\n".join(fresh.values())
     versions = [version(name) for name in ("datamodel-code-generator", "pydantic")]
-    for word in (str(ROOT), str(Path.home()), str(tmp_path.parent), socket.gethostname(), *versions, "datamodel-codegen:"):
+    for word in (
+        str(ROOT),
+        str(Path.home()),
+        str(tmp_path.parent),
+        socket.gethostname(),
+        *versions,
+        "datamodel-codegen:",
+    ):
         assert word not in text, word
     assert re.search(r"\bat 0x[0-9a-f]{6,}|<[a-z]+ object", text) is None
     if len(getpass.getuser()) > 4:
@@ -147,14 +154,17 @@ def test_every_python_file_parses_and_ends_in_one_newline(fresh: dict[Path, str]
 
 
 HOSTILE = (
-    'It "quotes", {{ 7 * 7 }} {% raw %} {braces} \\ \\\\ \\" \'\'\' """; import os; os.system("touch INJECTED"); x = """'
-    " | pipes | `code` `` <b>tags</b> naïve 中文 \u202e # no comment \\N{BULLET} ends with a quote\""
+    'It "quotes", {{ 7 * 7 }} {% raw %} {braces} \\ \\\\ \\" \'\'\' """; import os; os.mkdir("INJECTED"); x = """'
+    ' | pipes | `code` `` <b>tags</b> naïve 中文 \u202e # no comment \\N{BULLET} ends with a quote"'
 )
+
+
+TITLE = '"""; import os; os.mkdir("x") """ {{ 7 }} \\ | <b>é\n\t"'
 
 
 def spoil_data(root: Path) -> None:
     """Put hostile text, with line breaks and controls, wherever a data file may hold prose."""
-    text = json.dumps(f"{HOSTILE}\n\n```\n| a |\n\t\x07\r\n# heading\n<!-- -->").replace("\x7f", "")
+    text = f"```\n| a |\n\t\x07\r\n# heading\n<!-- -->\n{HOSTILE}"
     for path, fields in (
         ("families/gpt2.yaml", ("title", "note", "drop")),
         ("presets/4080.yaml", ("title", "description")),
@@ -163,8 +173,9 @@ def spoil_data(root: Path) -> None:
     ):
         source = (root / "schemas" / path).read_text(encoding="utf-8")
         for field in fields:
-            short = json.dumps(json.loads(text)[-60:] if field == "title" else json.loads(text)[-290:])
-            source = re.sub(rf"^(\s*){field}: .*$", lambda m: f"{m[1]}{m[0].strip().split(':')[0]}: {short}", source, flags=re.M)
+            said = json.dumps(TITLE if field == "title" else text[:290]).replace("\\", "\\\\")
+            source, changed = re.subn(rf"^(\s*){field}: .*$", rf"\g<1>{field}: {said}", source, flags=re.M)
+            assert changed, (path, field)
         (root / "schemas" / path).write_text(source, encoding="utf-8")
 
 
@@ -176,7 +187,12 @@ def spoil_schema(root: Path) -> None:
     schema["$defs"]["ResponseMode"]["description"] = HOSTILE
     schema["properties"]["title"]["description"] = HOSTILE
     schema["properties"]["weight"]["description"] = '""" """ ""'
-    schema["properties"]["mood"] = {"type": "string", "enum": [HOSTILE, "\n\0"], "default": HOSTILE, "description": HOSTILE}
+    schema["properties"]["mood"] = {
+        "type": "string",
+        "enum": [HOSTILE, "\n\0"],
+        "default": HOSTILE,
+        "description": HOSTILE,
+    }
     schema["properties"]["shape"] = {
         "type": "string",
         "pattern": "^[\"'{}%\\\\]*(?!\\n)$",
@@ -244,7 +260,7 @@ def test_hostile_schema_stays_text(sources: Path, fresh: dict[Path, str]) -> Non
 
 def test_every_template_fails_on_what_it_is_not_given() -> None:
     """StrictUndefined: a misspelt name in a template is an error, not an empty place."""
-    environment = _environment(ROOT / "templates")
+    environment = template_environment(ROOT / "templates")
     templates = [name for name in environment.list_templates() if name.endswith(".jinja")]
     needy = [name for name in templates if "{{" in (ROOT / "templates" / name).read_text(encoding="utf-8")]
     assert len(needy) >= 10
@@ -264,7 +280,11 @@ def test_a_misspelt_name_in_a_template_is_said(sources: Path, generate: Generate
 
 @pytest.mark.parametrize(
     ("template", "spoilt"),
-    [("lanes.md.jinja", "{% for %}"), ("entry.py.jinja", "def broken(:\n"), ("table.py.jinja", "{{ title | nothing }}")],
+    [
+        ("lanes.md.jinja", "{% for %}"),
+        ("entry.py.jinja", "def broken(:\n"),
+        ("table.py.jinja", "{{ title | nothing }}"),
+    ],
 )
 def test_a_broken_template_is_said(
     template: str, spoilt: str, sources: Path, generate: Generate, snapshot: SnapshotAssertion
@@ -291,7 +311,9 @@ def test_a_missing_meta_schema_is_said(sources: Path) -> None:
     (sources / "schemas/meta.schema.json").unlink()
     with pytest.raises(UsageError) as refusal:
         read_schemas(sources / "schemas/kinds")
-    assert refusal.value == UsageError("MENS-P004", "cannot be read: No such file or directory", "schemas/meta.schema.json")
+    assert refusal.value == UsageError(
+        "MENS-P004", "cannot be read: No such file or directory", "schemas/meta.schema.json"
+    )
 
 
 def test_what_the_generator_refuses_exits_1(sources: Path, generate: Generate, snapshot: SnapshotAssertion) -> None:

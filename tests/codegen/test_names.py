@@ -8,6 +8,7 @@ import keyword
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,28 @@ HOSTILE = (
     "<script>alert(1)</script> `<kept>` </td>",
     "| --- |\n|---|",
 )
-PIECES = ('"', '"""', "'", "\\", "\n", "\r", "\0", "`", "``", "|", "<b>", "{{", "}}", "{%", "#", " ", "x", "é", "\ud800", "\u2028")
+PIECES = (
+    '"',
+    '"""',
+    "'",
+    "\\",
+    "\n",
+    "\r",
+    "\0",
+    "`",
+    "``",
+    "|",
+    "<b>",
+    "{{",
+    "}}",
+    "{%",
+    "#",
+    " ",
+    "x",
+    "é",
+    "\ud800",
+    "\u2028",
+)
 anything = st.one_of(
     st.text(st.characters(exclude_categories=())),
     st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
@@ -129,7 +151,7 @@ def rendered_cells(*sources: str) -> list[Token]:
     row = "| " + " | ".join(sources) + " |"
     tokens = MarkdownIt("commonmark").enable("table").parse(f"{header}\n{rule}\n{row}\n\nafter\n")
     assert [t.type for t in tokens if t.type.endswith("_open")].count("tr_open") == 2, "one row, and the table ends"
-    return [t for before, t in zip(tokens, tokens[1:], strict=False) if before.type == "td_open"]
+    return [t for before, t in pairwise(tokens) if before.type == "td_open"]
 
 
 # The parser itself replaces what UTF-8 cannot hold, so half a pair is left to the tests of Python source.

@@ -1,4 +1,4 @@
-"""The keyword subset: what leaves it is refused by name, and what stays is bundled, projected and searched for paths."""
+"""The keyword subset: what leaves it is refused by name, and what stays is bundled, projected, searched for paths."""
 
 from __future__ import annotations
 
@@ -159,9 +159,13 @@ MUTATIONS: dict[str, Mutation] = {
     "a description of one word": put(P + "text/description", "Text"),
     "a description of two lines": put(P + "text/description", "A text of a form.\nAnd more of it."),
     "a description with an invisible character": put(P + "text/description", "A text \x1b[1mof a form."),
-    "a property with a hyphen": put(P + "a-b", {"type": "boolean", "default": False, "description": "Hyphenated it is."}),
+    "a property with a hyphen": put(
+        P + "a-b", {"type": "boolean", "default": False, "description": "Hyphenated it is."}
+    ),
     "a Python keyword": put(P + "class", {"type": "boolean", "default": False, "description": "A keyword in Python."}),
-    "a rare Python keyword": put(P + "nonlocal", {"type": "boolean", "default": False, "description": "A keyword too."}),
+    "a rare Python keyword": put(
+        P + "nonlocal", {"type": "boolean", "default": False, "description": "A keyword too."}
+    ),
     "optional without default": drop(P + "count/default"),
     "required with default": put(P + "text/default", "a"),
     "an unknown keyword": put(P + "text/formatMinimum", 1),
@@ -236,7 +240,9 @@ MUTATIONS: dict[str, Mutation] = {
     "oneOf of something written out": put(P + "step/oneOf/0", {"type": "boolean"}),
     "oneOf with one branch": put(P + "step/oneOf", [{"$ref": "#/$defs/Up"}]),
     "a tag that a branch has not": put(P + "step/discriminator/propertyName", "kind"),
-    "a tag that is an enum": put("$defs/Up/properties/op", {"type": "string", "enum": ["up"], "description": "Marks it."}),
+    "a tag that is an enum": put(
+        "$defs/Up/properties/op", {"type": "string", "enum": ["up"], "description": "Marks it."}
+    ),
     "two branches with one tag": put("$defs/Down/properties/op/const", "up"),
     "a branch that is no object": put(P + "step/oneOf/0", {"$ref": "#/$defs/Word"}),
     "anyOf of two texts": put(P + "either/anyOf", [{"$ref": "#/$defs/Word"}, {"type": "string", "maxLength": 2}]),

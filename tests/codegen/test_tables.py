@@ -1,4 +1,4 @@
-"""Data files and the registry: two that claim one thing are both named, and what is built from them is what they say."""
+"""Data files and the registry: two that claim one thing are both named, and what is built is what the files say."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from syrupy.assertion import SnapshotAssertion
-
-from mens.codegen import tables
-from mens.codegen.schemas import Schemas, read_schemas
-from mens.contracts.errors import ContractError, MensError
 from mens_contracts import defaults
 from mens_contracts.families import FAMILIES, NAMES, RECOGNISE
 from mens_contracts.lanes import LANES
@@ -22,6 +17,11 @@ from mens_contracts.presets import NAMES as PRESET_NAMES
 from mens_contracts.presets import PRESETS
 from mens_contracts.registry import KINDS
 from mens_contracts.releases import RELEASES, REPOS
+from syrupy.assertion import SnapshotAssertion
+
+from mens.codegen import tables
+from mens.codegen.schemas import Schemas, read_schemas
+from mens.contracts.errors import ContractError, MensError
 
 ROOT = Path(__file__).parents[2]
 Change = Callable[[Path], object]
@@ -88,7 +88,10 @@ REFUSED: dict[str, tuple[str, Change]] = {
         "MENS-G003",
         copied("families/llama.yaml", "families/lama.yaml", ("id: llama", "id: lama")),
     ),
-    "two default models": ("MENS-G003", replace("releases/qwen3.yaml", "  - repo: Qwen/Qwen3-0.6B\n", "  - repo: Qwen/Qwen3-0.6B\n    default: true\n")),
+    "two default models": (
+        "MENS-G003",
+        replace("releases/qwen3.yaml", "  - repo: Qwen/Qwen3-0.6B\n", "  - repo: Qwen/Qwen3-0.6B\n    default: true\n"),
+    ),
     "no default model": ("MENS-G003", replace("releases/qwen3_5.yaml", "\n    default: true\n", "\n")),
     "two releases with one repository": (
         "MENS-G003",
@@ -107,12 +110,23 @@ REFUSED: dict[str, tuple[str, Change]] = {
     "a byte that is no UTF-8": ("MENS-S001", added(LANE, "id: \ud800\n")),
     "a kind without a schema": (
         "MENS-G002",
-        replace("registry.yaml", "kinds:", "kinds:\n" + "  - {kind: ghost, version: 7, stability: draft, owner: mens, recognise: {by: schema}}"),
+        replace(
+            "registry.yaml",
+            "kinds:",
+            "kinds:\n" + "  - {kind: ghost, version: 7, stability: draft, owner: mens, recognise: {by: schema}}",
+        ),
     ),
-    "a schema without an entry": ("MENS-G002", lambda root: (root / "schemas/kinds/ghost.v1.schema.json").write_text(ghost(root))),
+    "a schema without an entry": (
+        "MENS-G002",
+        lambda root: (root / "schemas/kinds/ghost.v1.schema.json").write_text(ghost(root)),
+    ),
     "a kind declared twice": (
         "MENS-G003",
-        replace("registry.yaml", "kinds:", "kinds:\n" + "  - {kind: lane, version: 1, stability: draft, owner: mens, recognise: {by: schema}}"),
+        replace(
+            "registry.yaml",
+            "kinds:",
+            "kinds:\n" + "  - {kind: lane, version: 1, stability: draft, owner: mens, recognise: {by: schema}}",
+        ),
     ),
     "a mark that is another kind's": (
         "MENS-G002",
@@ -182,7 +196,10 @@ def test_two_names_may_not_become_one_module(sources: Path, kinds: Schemas) -> N
 
 
 def documents(folder: str) -> dict[str, Any]:
-    found = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "schemas" / folder).glob("*.yaml")}
+    found = {
+        path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+        for path in (ROOT / "schemas" / folder).glob("*.yaml")
+    }
     assert found
     return found
 
@@ -206,16 +223,16 @@ def test_indexes_lead_to_what_the_files_say() -> None:
         for name in (id_, *family["recognise"]["model_types"], *family["recognise"]["architectures"]):
             assert NAMES[name] == id_
     presets = documents("presets")
-    assert {
-        name: id_ for id_, preset in presets.items() for name in (id_, *preset.get("aliases", []))
-    } == PRESET_NAMES
+    assert {name: id_ for id_, preset in presets.items() for name in (id_, *preset.get("aliases", []))} == PRESET_NAMES
     releases = documents("releases")
     assert {model["repo"]: id_ for id_, release in releases.items() for model in release["models"]} == REPOS
     assert len(REPOS) > 20
 
 
 def test_the_defaults_are_those_of_the_data() -> None:
-    chosen = [model for release in documents("releases").values() for model in release["models"] if model.get("default")]
+    chosen = [
+        model for release in documents("releases").values() for model in release["models"] if model.get("default")
+    ]
     assert [(model["repo"], model["family"]) for model in chosen] == [(defaults.DEFAULT_MODEL, defaults.DEFAULT_FAMILY)]
     presets = [id_ for id_, preset in documents("presets").items() if "default" in preset.get("aliases", [])]
     assert presets == [defaults.DEFAULT_PRESET]
@@ -225,9 +242,12 @@ def test_the_defaults_are_those_of_the_data() -> None:
 def test_the_registry_module_is_the_registry() -> None:
     entries = yaml.safe_load((ROOT / "schemas/registry.yaml").read_text(encoding="utf-8"))["kinds"]
     assert [(kind.name, kind.version, kind.stability, kind.owner, kind.by) for kind in KINDS] == [
-        (entry["kind"], entry["version"], entry["stability"], entry["owner"], entry["recognise"]["by"]) for entry in entries
+        (entry["kind"], entry["version"], entry["stability"], entry["owner"], entry["recognise"]["by"])
+        for entry in entries
     ]
     for kind in KINDS:
-        schema = json.loads((ROOT / f"schemas/kinds/{kind.name}.v{kind.version}.schema.json").read_text(encoding="utf-8"))
+        schema = json.loads(
+            (ROOT / f"schemas/kinds/{kind.name}.v{kind.version}.schema.json").read_text(encoding="utf-8")
+        )
         assert kind.title == schema["title"]
         assert kind.summary

@@ -100,7 +100,7 @@ def test_a_whole_step_never_needs_more(family: str, settings: Any) -> None:
     preset = built.resolved.preset
     plan = plan_memory(built.graph, targets(built.graph, preset), preset, CPU)
     measured = step_peak(built)
-    assert 1.0 <= plan.total / measured <= 1.35, (plan, measured)
+    assert 1.0 <= plan.total / measured <= 1.2, (plan, measured)
 
 
 def test_fused_kernels_keep_less_than_plain_torch() -> None:
