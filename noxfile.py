@@ -21,7 +21,8 @@ def _install(session: nox.Session, *extras: str) -> None:
 def _install_for_tests(session: nox.Session) -> None:
     """The test environment: everything that a test compares mens with, on a CPU."""
     session.install(*PINS, "torch==2.13.0")
-    session.install(*PINS, "-e", ".[dev]", "bitsandbytes", "numpy", "peft", "safetensors", "transformers", "pytest-xdist")
+    session.install(*PINS, "-e", ".[dev]", "bitsandbytes", "peft", "safetensors", "transformers")
+    session.install(*PINS, "check-jsonschema", "packaging", "pre-commit", "pytest-xdist")
 
 
 @nox.session

@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from safetensors.numpy import save_file
 from mens.checkpoint.keymap import expand
 from mens.cli.main import COMMANDS, main
 from mens.codegen import tables
-from mens.codegen.schemas import KindName, bundle, read_schemas
+from mens.codegen.schemas import KindName, Schemas, bundle, read_schemas
 from mens.contracts.json_types import JsonObject
 
 ROOT = Path(__file__).parents[1]
@@ -69,9 +70,14 @@ Probe = Callable[[Bench], tuple[Any, Any]]
 """Returns what came out as the field was, and what came out once it was changed."""
 
 
+@cache
+def the_schemas() -> Schemas:
+    return read_schemas(ROOT / "schemas/kinds")
+
+
 def fields(kind: str) -> list[str]:
     """Every field of a kind's newest schema, as a JSON pointer with `*` for any entry; inner fields stand for outer."""
-    schemas = read_schemas(ROOT / "schemas/kinds")
+    schemas = the_schemas()
     newest = max(name for name in schemas.kinds if name.kind == kind)
     bundled = bundle(newest.file, schemas.files)
     return list(dict.fromkeys(_fields(bundled, bundled, "")))
@@ -130,7 +136,7 @@ def names_of(root: Path, folder: str, old: str, change: Callable[[JsonObject], J
     entry = change(yaml.safe_load(path.read_text(encoding="utf-8")))
     path.unlink()
     path.with_stem(entry["id"]).write_text(json.dumps(entry), encoding="utf-8")
-    schemas = read_schemas(root / "schemas/kinds")
+    schemas = the_schemas()
     kind = next(kind for kind in tables.DATA_KINDS if kind.folder == folder)
     context = tables.table_context(kind, tables.read_data(root, schemas).entries[folder], schemas)
     return dict(context["entries"]), [dict(index["entries"]) for index in context["indexes"]]

@@ -121,8 +121,8 @@ class Quantisation(Contract):
     bits: Annotated[int | None, Field(ge=1, le=16)] = None
     """How many bits a weight takes; null when the configuration does not say."""
 
-    num_tensors: Annotated[int, Field(ge=1, le=9007199254740991)]
-    """How many tensors hold quantised weights."""
+    num_tensors: Annotated[int, Field(ge=0, le=9007199254740991)]
+    """How many tensors hold quantised weights; 0 where only the configuration says that there are any."""
 
 
 class RopeScaling(Contract):

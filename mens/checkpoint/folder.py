@@ -20,7 +20,7 @@ from mens.checkpoint.quantised import Quantisation, quantisation
 from mens.contracts.door import Document, load
 from mens.contracts.errors import ContractError, MensError
 from mens.contracts.positions import SyntaxFault, decode
-from mens.contracts.rules_upstream import no_code_by_configuration
+from mens.contracts.rules.upstream import no_code_by_configuration
 from mens.contracts.source import read
 from mens.contracts.strict_json import parse_json
 

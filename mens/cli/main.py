@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -65,8 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         refusal = ResourceError("MENS-P007", f"the system refused: {error.strerror}", str(error.filename or ""))
         click.echo(refusal, err=True)
+        _discard_output()
         return refusal.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush succeed: what could not be written has been said already."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ class Run:
                 self._rows(target.path, file, by_name)
         else:
             source = read(Path(target.path))
-            if target.named or by_name is not None or any(mark in source.data for mark in mark_bytes()):
+            asked = target.named and not self.skip_unknown
+            if asked or by_name is not None or any(mark in source.data for mark in mark_bytes()):
                 self._document(source, target)
             else:
                 self.skipped += 1

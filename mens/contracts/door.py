@@ -236,5 +236,4 @@ def _shipped_names(kind: str) -> Mapping[str, str]:
     return names
 
 
-
 __all__ = ["Document", "Examined", "InvalidDocument", "MensError", "check", "examine", "load", "loads", "named", "rows"]

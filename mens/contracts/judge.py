@@ -25,8 +25,7 @@ CODES = {
     "minItems": "MENS-V008",
     "maxItems": "MENS-V008",
 }
-NO_BRANCH = "MENS-V009"
-BAD_KEY = "MENS-V010"
+BAD_KEY = "MENS-V009"
 STRICT_END = "(?!\\n)$"  # how schemas write `$`; people know it as `$`
 JSON_TYPES = {
     "object": "a mapping",
@@ -60,7 +59,7 @@ def _problems(error: ValidationError, label: str, above: Path = ()) -> Iterator[
     elif error.validator in ("oneOf", "anyOf"):
         yield from _no_branch(error, path, label)
     else:
-        yield Problem(CODES.get(str(error.validator), NO_BRANCH), pointer(*path), _leaf(error))
+        yield Problem(CODES[str(error.validator)], pointer(*path), _leaf(error))
 
 
 def _schema(error: ValidationError) -> dict[str, Any]:

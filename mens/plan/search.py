@@ -10,7 +10,7 @@ from typing import Final
 from mens_contracts.training_preset_v1 import TrainingPresetV1
 
 from mens.contracts.json_types import JsonObject, JsonValue
-from mens.contracts.rules_presets import MOBILE_EDGE_LIMITS
+from mens.contracts.rules.presets import MOBILE_EDGE_LIMITS
 from mens.plan.activations import Situation
 from mens.plan.graph import Graph
 from mens.plan.memory import MemoryPlan, plan_memory

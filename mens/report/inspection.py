@@ -11,17 +11,20 @@ from mens_contracts.inspection_v1 import InspectionV1, SeriesCandidate
 from mens.contracts.positions import named
 
 INDENT: Final = 10
+WIDTH: Final = 100
+DOT: Final = " · "
 SHOWN: Final = 5
 DIGEST: Final = 12
 
 
 def inspection_text(report: InspectionV1) -> str:
     """Return the inspection as a person reads it."""
-    return "\n".join(_visible(line.rstrip()) for line in _lines(report)) + "\n"
+    return "\n".join(_visible(line) for row in _lines(report) for line in row.split("\n")) + "\n"
 
 
 def _visible(line: str) -> str:
     """A line that does nothing to a terminal, whatever the checkpoint's files hold."""
+    line = line.rstrip()
     return line if line.isprintable() else "".join(char if char.isprintable() else named(char) for char in line)
 
 
@@ -40,11 +43,19 @@ def _lines(report: InspectionV1) -> Iterator[str]:
 
 
 def _row(heading: str, text: str) -> str:
-    return f"{f'  {heading}':<{INDENT}}{text}"
+    """A heading and what stands under it; long lines break between facts."""
+    lines = [""]
+    for part in text.split(DOT):
+        if lines[-1] and len(lines[-1]) + len(DOT) + len(part) > WIDTH:
+            lines.append("")
+        lines[-1] += f"{DOT}{part}" if lines[-1] else part
+    break_ = f"\n{' ' * INDENT}"
+    return f"{f'  {heading}':<{INDENT}}{break_.join(lines)}"
 
 
 def _title(report: InspectionV1) -> str:
-    name = os.path.basename((report.path or "").rstrip("/")) or report.path or "checkpoint"
+    path = (report.path or "").partition("@")[0] if report.base and report.base.repo else report.path or ""
+    name = os.path.basename(path.rstrip("/")) or path or "checkpoint"
     layout = (report.layout.name or "undeclared").replace("_", " ")
     said = f"{name}   {report.family} · {layout} layout · {_types(report)}"
     quantised = f" · quantised: {report.quantisation.method}" if report.quantisation else ""
@@ -73,7 +84,7 @@ def _parts(report: InspectionV1) -> Iterator[str]:
         yield _row("mtp", f"{_size(counts.mtp)}   {layout.mtp.replace('_', ' ')}")
     if len(counts.groups) > 1:
         largest = sorted(counts.groups.items(), key=lambda item: -item[1])
-        shown = " · ".join(f"{name} {_size(number)}" for name, number in largest)
+        shown = DOT.join(f"{name} {_size(number)}" for name, number in largest)
         yield _row("groups", shown)
 
 
@@ -95,7 +106,7 @@ def _positions(report: InspectionV1) -> Iterator[str]:
     context = [] if report.context_length is None else [f"{report.context_length:,} positions"]
     rope = report.rope
     if rope is None:
-        yield _row("rope", " · ".join(["none", *context]))
+        yield _row("rope", DOT.join(["none", *context]))
         return
     parts = ["theta not said" if rope.theta is None else f"theta {rope.theta:,.10g}"]
     if rope.partial_factor != 1:
@@ -106,7 +117,7 @@ def _positions(report: InspectionV1) -> Iterator[str]:
     if rope.scaling is not None:
         factor = "" if rope.scaling.factor is None else f" × {rope.scaling.factor:g}"
         parts.append(f"{rope.scaling.method}{factor}")
-    yield _row("rope", " · ".join([*parts, f"frequencies {rope.inv_freq}", *context]))
+    yield _row("rope", DOT.join([*parts, f"frequencies {rope.inv_freq}", *context]))
 
 
 def _words(report: InspectionV1) -> Iterator[str]:

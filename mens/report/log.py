@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO
 
@@ -29,7 +28,7 @@ class FindingLog:
             if len(self._first) < KEPT_IN_MEMORY:
                 self._first.append(finding)
             else:
-                self._rest = self._rest or tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+                self._rest = self._rest or _temporary_file()
                 self._rest.write(json.dumps(finding) + "\n")
 
     def __len__(self) -> int:
@@ -41,3 +40,9 @@ class FindingLog:
             self._rest.seek(0)
             for line in self._rest:
                 yield Finding(*json.loads(line))
+
+
+def _temporary_file() -> IO[str]:
+    import tempfile  # most runs find far less than would spill
+
+    return tempfile.TemporaryFile("w+", encoding="utf-8")

@@ -24,9 +24,7 @@ Selection = Mapping[str, str]
 def tensors_of(family: FamilyV1, config: JsonObject, selection: Selection) -> list[TensorInfo]:
     """What a checkpoint of this geometry and layout must hold, each tensor in the first of its types."""
     return [
-        TensorInfo(spec.key, spec.dtypes[0], spec.shape)
-        for spec in expand(family, config, selection)
-        if spec.required
+        TensorInfo(spec.key, spec.dtypes[0], spec.shape) for spec in expand(family, config, selection) if spec.required
     ]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mens.checkpoint.digests import BLOCK, cache_folder, digests, verify
+from mens.checkpoint.digests import BLOCK, SETTLED_NS, cache_folder, digests, verify
 from mens.checkpoint.faults import FaultyCheckpoint
 from mens.contracts.errors import IntegrityError, UsageError
 
@@ -32,8 +33,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache whose clock says that every file has long settled, as most files have."""
-    import time
-
     monkeypatch.setattr(time, "time_ns", lambda: 1 << 62)
     return tmp_path / "cache"
 
@@ -123,10 +122,18 @@ def test_a_memory_with_another_digest_form_is_not_believed(folder: Path, cache: 
     assert how(folder, cache) == ["computed", "computed"]
 
 
-def test_a_file_that_has_just_changed_is_not_remembered(folder: Path, tmp_path: Path) -> None:
-    """Within one tick of the clock a second change would leave the same times; the real clock decides here."""
-    assert how(folder, tmp_path / "cache") == ["computed", "computed"]
-    assert how(folder, tmp_path / "cache") == ["computed", "computed"]
+def test_a_file_that_has_just_changed_is_not_remembered(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within one tick of the clock a second change would leave the same times."""
+    newest = max((folder / name).stat().st_ctime_ns for name in NAMES)
+    monkeypatch.setattr(time, "time_ns", lambda: newest + SETTLED_NS - 1)
+    (folder / "a.safetensors").touch()
+    newest = max((folder / name).stat().st_ctime_ns for name in NAMES)
+    assert how(folder, tmp_path / "cache")[0] == how(folder, tmp_path / "cache")[0] == "computed"
+    monkeypatch.setattr(time, "time_ns", lambda: newest + SETTLED_NS)
+    assert how(folder, tmp_path / "cache")[0] == "computed"
+    assert how(folder, tmp_path / "cache")[0] == "remembered"
 
 
 def test_a_cache_that_cannot_be_written_is_only_slow(folder: Path, cache: Path) -> None:

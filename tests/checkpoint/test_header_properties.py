@@ -41,6 +41,7 @@ def read(data: bytes) -> dict[str, Any]:
         return dict(read_header(path).tensors)
 
 
+@settings(deadline=None)
 @given(specs(list(NUMPY)))
 def test_what_the_library_writes_is_read_alike(tensors: list[TensorInfo]) -> None:
     data = save({tensor.name: np.zeros(tensor.shape, NUMPY[tensor.dtype]) for tensor in tensors})
@@ -50,6 +51,7 @@ def test_what_the_library_writes_is_read_alike(tensors: list[TensorInfo]) -> Non
         assert data[found[name].start : found[name].end] == bytes(there["data"])
 
 
+@settings(deadline=None)
 @given(specs(list(NUMPY)), st.dictionaries(NAMES, st.text(max_size=20).filter(str.isprintable), max_size=3))
 def test_what_mens_writes_is_read_alike(tensors: list[TensorInfo], metadata: dict[str, str]) -> None:
     planned = plan_shards(tensors)[0]
@@ -63,6 +65,7 @@ def test_what_mens_writes_is_read_alike(tensors: list[TensorInfo], metadata: dic
         assert found[name].start % ITEM_BYTES[found[name].dtype] == 0, "tensors are aligned"
 
 
+@settings(deadline=None)
 @given(specs(list(NUMPY)))
 def test_mens_writes_the_very_bytes_of_the_library(tensors: list[TensorInfo]) -> None:
     planned = plan_shards(tensors)[0]
@@ -70,6 +73,7 @@ def test_mens_writes_the_very_bytes_of_the_library(tensors: list[TensorInfo]) ->
     assert header_bytes(planned.tensors, {}) + bytes(planned.num_bytes) == save(arrays)
 
 
+@settings(deadline=None)
 @given(specs([*NUMPY, "BF16", "F8_E4M3", "F8_E5M2"]), st.data())
 def test_a_declared_place_is_where_the_library_says(tensors: list[TensorInfo], data: st.DataObject) -> None:
     """Entries in any order in the header, fields in any order in an entry: the format asks for neither."""
@@ -110,7 +114,7 @@ def judged(data: bytes) -> bool:
     return True
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(GOOD) * 8 - 1))
 def test_a_flipped_bit_is_refused_or_makes_another_good_header(bit: int) -> None:
     damaged = bytearray(GOOD)
@@ -123,13 +127,13 @@ def test_a_file_cut_anywhere_is_refused() -> None:
     assert accepted == [False] * len(GOOD) + [True]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_and_nothing_else_happens(data: bytes) -> None:
     assert not judged(data) or library_accepts(data)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -148,7 +152,7 @@ def test_any_json_is_refused_unless_the_library_reads_it_too(value: Any, size: i
     assert not judged(data) or library_accepts(data)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -193,9 +193,7 @@ def test_many_faults_are_counted_and_the_first_are_shown(tmp_path: Path) -> None
 def test_one_tensor_of_an_allowed_but_unusual_type_is_remarked(tmp_path: Path) -> None:
     found = seen(one_tensor_changed(tmp_path / "c", KEY, dtype="F32"))
     assert found.refusal is None
-    assert found.document.warnings == [
-        f"1 tensor is stored as F32, where most of the text part are BF16: {KEY}"
-    ]
+    assert found.document.warnings == [f"1 tensor is stored as F32, where most of the text part are BF16: {KEY}"]
 
 
 def test_types_that_the_family_leaves_open_are_compared_within_their_role(tmp_path: Path) -> None:
@@ -251,7 +249,7 @@ def test_an_unknown_architecture_names_the_nearest_family_and_the_differences(tm
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_under_another_name_is_its_own_nearest(family: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError) as error:
-        seen(tiny(tmp_path / "c", family, config={"model_type": "unheard_of"}) )
+        seen(tiny(tmp_path / "c", family, config={"model_type": "unheard_of"}))
     assert f"Nearest is family '{family}', which shares" in error.value.what
     assert "only here" not in error.value.what
     assert "not read" not in error.value.what
@@ -400,7 +398,9 @@ def test_rope_settings_and_where_they_stand(tmp_path: Path) -> None:
         "scaling": None, "inv_freq": "synthesised",
     }  # fmt: skip
     twice = seen(tiny(tmp_path / "b", "qwen3_5", config={"text_config": {"partial_rotary_factor": 0.25}})).document
-    assert twice.warnings == ["'partial_rotary_factor' is 0.5 in rope_parameters and 0.25 outside it; the first is taken"]
+    assert twice.warnings == [
+        "'partial_rotary_factor' is 0.5 in rope_parameters and 0.25 outside it; the first is taken"
+    ]
     same = seen(tiny(tmp_path / "c", "qwen3_5", config={"text_config": {"partial_rotary_factor": 0.5}})).document
     assert same.warnings == []
 

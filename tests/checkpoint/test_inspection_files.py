@@ -91,7 +91,10 @@ def test_tokens_that_contradict_each_other(files: dict[str, Any], warning: str, 
 
 
 def test_other_kinds_of_vocabulary(tmp_path: Path) -> None:
-    pieces = {"model": {"type": "Unigram", "vocab": [["a", -1.0], ["b", -2.0]]}, "added_tokens": [{"id": 2, "content": "c"}]}
+    pieces = {
+        "model": {"type": "Unigram", "vocab": [["a", -1.0], ["b", -2.0]]},
+        "added_tokens": [{"id": 2, "content": "c"}],
+    }
     found, _ = tokenizer(tmp_path / "1", {"tokenizer.json": pieces})
     assert found.num_tokens == 3
     decoder = {"added_tokens_decoder": {"250": {"content": "<|end|>"}, "x": {"content": "no"}}}
@@ -134,10 +137,15 @@ def test_small_files_are_read_strictly(name: str, text: str, message: str | None
 
 
 def test_values_of_odd_types_are_nobodys_token(tmp_path: Path) -> None:
-    odd = {"model": {"vocab": {"a": 0, "b": -1, "c": True, "d": 10**12, "e": "5"}}, "added_tokens": [1, {"id": 1}, {"id": 1, "content": 2}]}
+    odd = {
+        "model": {"vocab": {"a": 0, "b": -1, "c": True, "d": 10**12, "e": "5"}},
+        "added_tokens": [1, {"id": 1}, {"id": 1, "content": 2}],
+    }
     settings = {"eos_token": 5, "pad_token": {"content": None}, "added_tokens_decoder": [], "chat_template": 7}
     generation = {"eos_token_id": [True, -1, "x", 10**12], "pad_token_id": {}}
-    found = report(tmp_path, {"tokenizer.json": odd, "tokenizer_config.json": settings, "generation_config.json": generation})
+    found = report(
+        tmp_path, {"tokenizer.json": odd, "tokenizer_config.json": settings, "generation_config.json": generation}
+    )
     assert found.tokenizer is not None
     assert (found.tokenizer.num_tokens, found.tokenizer.eos_token, found.tokenizer.eos_token_ids) == (1, None, [])
     assert found.chat_template is None

@@ -126,7 +126,7 @@ def test_all_random_values_are_finite(dtype: str) -> None:
         assert len(set(data)) == 256
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(MADE), st.integers(0, 300), st.data())
 def test_a_range_is_the_same_as_in_the_whole(dtype: str, count: int, data: st.DataObject) -> None:
     source = RandomSource(9, [TensorInfo("w", dtype, (count,))])

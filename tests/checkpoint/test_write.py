@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,27 +127,30 @@ def test_a_failure_at_any_tensor_leaves_nothing(after: int, tensors: list[Tensor
     assert list(tmp_path.iterdir()) == []
 
 
+DYING = """
+import os, sys
+from pathlib import Path
+from mens.checkpoint.random_source import RandomSource
+from mens.checkpoint.sources import TensorInfo
+from mens.checkpoint.write import write_checkpoint
+class Dying(RandomSource):
+    def read_range(self, name, start, stop):
+        os._exit(9)
+write_checkpoint(Path(sys.argv[1]), Dying(0, [TensorInfo("a", "F32", (4,))]), {})
+"""
+
+
 def test_the_next_run_clears_what_a_killed_one_left(tensors: list[TensorInfo], tmp_path: Path) -> None:
     """A process that dies within the write leaves a hidden folder and no target; another target's is left alone."""
-    pid = os.fork()
-    if pid == 0:
-        os._exit(_die_writing(tmp_path / "out", tensors))
-    assert os.waitpid(pid, 0)[1] >> 8 == 9
+    environ = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", DYING, str(tmp_path / "out")], env=environ, check=False)
+    assert done.returncode == 9
     (left,) = tmp_path.iterdir()
-    assert left.name == f".mens-tmp.out.{pid}"
+    assert left.name.startswith(".mens-tmp.out.")
     (tmp_path / ".mens-tmp.other.1").mkdir()
     write_checkpoint(tmp_path / "out", RandomSource(0, tensors), {"config.json": b'{"model_type": "llama"}'})
     assert {file.name for file in tmp_path.iterdir()} == {"out", ".mens-tmp.other.1"}
     assert len(open_checkpoint(tmp_path / "out").tensors) == 5
-
-
-def _die_writing(folder: Path, tensors: list[TensorInfo]) -> int:
-    class Dying(RandomSource):
-        def read_range(self, name: str, start: int, stop: int) -> memoryview:
-            os._exit(9)
-
-    write_checkpoint(folder, Dying(0, tensors), {})
-    return 0
 
 
 def test_a_missing_parent_is_made_and_a_forbidden_one_is_told(tensors: list[TensorInfo], tmp_path: Path) -> None:

@@ -265,3 +265,52 @@ def test_how_a_plan_looks(mens: Mens, four: Path) -> None:
     assert [line[2:12].strip() for line in lines[3:7]] == ["step", "total", "run", "from"]
     assert lines[6] == "  from        preset 4080 (8 fields) · flags (1: seq_len) · defaults (28)"
     assert "linear_attention  linear.query_key_value       24    16  4,128,768" in done.stdout
+
+
+def cached(home: Path, repo: str) -> tuple[Path, str]:
+    """A sparse base where huggingface_hub would have put it."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = home / "hub" / f"models--{repo.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    written = sparse_checkpoint(home, repo)
+    (folder / "snapshots").mkdir()
+    written.rename(folder / "snapshots" / commit)
+    return folder, commit
+
+
+def test_a_base_in_the_hub_cache(mens: Mens, tmp_path: Path) -> None:
+    """By name, by name and revision, and by nothing at all where the preset names it."""
+    _, commit = cached(tmp_path, "Qwen/Qwen3.5-4B")
+    places = {"HF_HOME": str(tmp_path), "HF_HUB_CACHE": ""}
+    for arguments in (["--base", "Qwen/Qwen3.5-4B"], ["--base", f"Qwen/Qwen3.5-4B@{commit}"], []):
+        done = mens("plan", *arguments, "--json", **places)
+        assert done.returncode == 0, done.stderr
+        base = json.loads(done.stdout)["base"]
+        assert (base["state"], base["repo"], base["revision"]) == ("declared", "Qwen/Qwen3.5-4B", commit)
+
+
+def test_what_the_base_stores_decides_what_is_held(mens: Mens, tmp_path: Path) -> None:
+    """Decay and norm of linear attention: in F32 as one release stores them, in BF16 as another does."""
+    sizes = []
+    for index, dtype in enumerate(["F32", "BF16"]):
+        folder = sparse_checkpoint(tmp_path / str(index), "Qwen/Qwen3.5-4B", linear_decay=dtype, linear_norm=dtype)
+        sizes.append(planned(mens, "--base", folder)["memory"]["components"]["remainder"])
+    assert sizes[0] - sizes[1] == 24 * 2 * (32 + 128)
+
+
+def test_devices_and_kinds_of_devices(mens: Mens, four: Path) -> None:
+    two = planned(mens, "--base", four, "--devices", "2", "--vram", "16GiB")
+    assert [device["device"] for device in two["devices"]] == ["cuda:0", "cuda:1"]
+    assert two["situation"]["num_devices"] == 2
+    alone = planned(mens, "--base", four, "--device", "cpu")
+    assert [device["device"] for device in alone["devices"]] == ["cpu"]
+    assert alone["memory"]["components"]["overhead"] == 0
+    assert alone["situation"]["kernels"] == "reference"
+
+
+def test_kernels_can_be_taken_for_granted(mens: Mens, four: Path) -> None:
+    fused = planned(mens, "--base", four, "--kernels", "fused", "--set", "seq_len=8192")
+    plain = planned(mens, "--base", four, "--kernels", "reference", "--set", "seq_len=8192")
+    assert fused["memory"]["total_bytes"] < plain["memory"]["total_bytes"]
+    assert len(plain["warnings"]) == len(fused["warnings"]) + 1

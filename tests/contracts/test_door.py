@@ -248,7 +248,7 @@ VERDICTS: list[tuple[str, dict[str, Any], tuple[str, str, str, bool]]] = [
         {"schema": "mens/plan/v1", "trainable_parameters": 0, "fits": True, "origins": {"Rank": "flag"},
          "memory": {"components": {}, "total_bytes": 0}},
         (
-            "MENS-V010", "/origins/Rank",
+            "MENS-V009", "/origins/Rank",
             "'Rank' cannot be a key here: 'Rank' does not have the form ^[a-z][a-z0-9_]*$", True,
         ),
     ),

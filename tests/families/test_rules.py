@@ -11,7 +11,7 @@ import pytest
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem
-from mens.contracts.rules_families import FAMILY_RULES, RELEASE_RULES, RULES
+from mens.contracts.rules.families import FAMILY_RULES, RELEASE_RULES, RULES
 from mens.contracts.strict_yaml import parse_yaml
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, pointer
-from mens.contracts.rules_shared import repeats
+from mens.contracts.rules.shared import repeats
 
 
 def gates_named_once(document: JsonObject) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, pointer
-from mens.contracts.rules_shared import Path, files_listed_once, in_order, licence_evidenced
+from mens.contracts.rules.shared import Path, files_listed_once, in_order, licence_evidenced
 
 
 def _licences(document: JsonObject) -> Iterator[tuple[Path, JsonObject]]:

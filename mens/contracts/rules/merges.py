@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, pointer, shown
-from mens.contracts.rules_shared import adds_up, files_listed_once, repeats, within
+from mens.contracts.rules.shared import adds_up, files_listed_once, repeats, within
 
 LABELS = ("merged", "copied", "dropped")
 

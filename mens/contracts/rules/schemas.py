@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule
-from mens.contracts.rules_shared import repeats
+from mens.contracts.rules.shared import repeats
 
 
 def kinds_registered_once(registry: JsonObject) -> Iterator[Problem]:

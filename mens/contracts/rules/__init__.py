@@ -12,34 +12,34 @@ from importlib import import_module
 from mens.contracts.problems import Problem, Rule
 
 MODULES = {
-    "training-preset": "rules_presets",
-    "adapter-meta": "rules_adapters",
-    "merge-manifest": "rules_merges",
-    "provenance": "rules_provenance",
-    "training-manifest": "rules_runs",
-    "checkpoint-state": "rules_runs",
-    "training-row": "rules_rows",
-    "corpus-mix": "rules_mixes",
-    "eval-policy": "rules_gates",
-    "gate-receipt": "rules_gates",
-    "plan": "rules_reports",
-    "inspection": "rules_reports",
-    "environment": "rules_environment",
-    "environment-facts": "rules_environment",
-    "family": "rules_families",
-    "release": "rules_families",
-    "lane": "rules_presets",
-    "kind-registry": "rules_schemas",
-    "schema-waivers": "rules_schemas",
-    "hf-config": "rules_upstream",
-    "peft-adapter-config": "rules_upstream",
+    "training-preset": "presets",
+    "adapter-meta": "adapters",
+    "merge-manifest": "merges",
+    "provenance": "provenance",
+    "training-manifest": "runs",
+    "checkpoint-state": "runs",
+    "training-row": "rows",
+    "corpus-mix": "mixes",
+    "eval-policy": "gates",
+    "gate-receipt": "gates",
+    "plan": "reports",
+    "inspection": "reports",
+    "environment": "environment",
+    "environment-facts": "environment",
+    "family": "families",
+    "release": "families",
+    "lane": "presets",
+    "kind-registry": "schemas",
+    "schema-waivers": "schemas",
+    "hf-config": "upstream",
+    "peft-adapter-config": "upstream",
 }
 """Where each kind's rules are; a kind that is not here has none."""
 
 
 class _Rules(Mapping[str, tuple[Rule, ...]]):
     def __getitem__(self, kind: str) -> tuple[Rule, ...]:
-        rules: tuple[Rule, ...] = import_module(f"mens.contracts.{MODULES[kind]}").RULES[kind]
+        rules: tuple[Rule, ...] = import_module(f"{__name__}.{MODULES[kind]}").RULES[kind]
         return rules
 
     def __iter__(self) -> Iterator[str]:

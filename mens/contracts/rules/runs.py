@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, pointer, shown
-from mens.contracts.rules_receipts import RECEIPT_RULES
-from mens.contracts.rules_shared import Path, adds_up, below, files_listed_once, in_order, within
+from mens.contracts.rules.receipts import RECEIPT_RULES
+from mens.contracts.rules.shared import Path, adds_up, below, files_listed_once, in_order, within
 
 UNDER_WAY = ("prepared", "running")
 ENDED = ("completed", "stopped_early", "failed")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, nearest, pointer, shown
-from mens.contracts.rules_shared import adds_up, licence_evidenced, repeats, within
+from mens.contracts.rules.shared import adds_up, licence_evidenced, repeats, within
 
 
 def plan_adds_up(plan: JsonObject) -> Iterator[Problem]:

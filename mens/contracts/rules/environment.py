@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, pointer, shown
-from mens.contracts.rules_families import evidence_known
-from mens.contracts.rules_shared import repeats
+from mens.contracts.rules.families import evidence_known
+from mens.contracts.rules.shared import repeats
 
 
 def readiness_follows_checks(report: JsonObject) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, pointer, shown
-from mens.contracts.rules_shared import Path
+from mens.contracts.rules.shared import Path
 
 CONVERSATIONS = ("messages", "turns")
 REASONING = ("thinking", "reasoning_content")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, nearest, pointer, shown
-from mens.contracts.rules_receipts import RECEIPT_RULES
-from mens.contracts.rules_shared import method_and_quantisation, no_repeats, repeats
+from mens.contracts.rules.receipts import RECEIPT_RULES
+from mens.contracts.rules.shared import method_and_quantisation, no_repeats, repeats
 
 
 def layers_have_base_keys(meta: JsonObject) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, pointer
-from mens.contracts.rules_shared import Path, adds_up, below, within
+from mens.contracts.rules.shared import Path, adds_up, below, within
 
 AT: Path = ("receipts",)
 

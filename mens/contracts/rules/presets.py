@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule
-from mens.contracts.rules_shared import method_and_quantisation, no_repeats
+from mens.contracts.rules.shared import method_and_quantisation, no_repeats
 
 MOBILE_EDGE_LIMITS = {"seq_len": 512, "rank": 32, "batch_size": 1}
 

@@ -7,7 +7,7 @@ from posixpath import normpath
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule, pointer, shown
-from mens.contracts.rules_shared import Path, below, no_repeats
+from mens.contracts.rules.shared import Path, below, no_repeats
 
 
 def lanes_in_or_out(mix: JsonObject) -> Iterator[Problem]:
