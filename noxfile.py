@@ -72,6 +72,13 @@ def new_family(session: nox.Session) -> None:
 
 
 @nox.session
+def real(session: nox.Session) -> None:
+    """Inspect and plan a checkpoint that you have and write a report worth sending back: `nox -s real -- DIR`."""
+    session.install(*PINS, "-e", ".")
+    session.run("python", "-m", "tests.real.report", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and import layers; with `-- --fix`, mend what can be mended."""
     _install(session, "dev")

@@ -38,11 +38,8 @@ class TrainingPresetV1(Contract):
     deployment_target: Literal["workstation", "mobile_edge"] = "workstation"
     """Where the adapter will run: workstation sets no limits; mobile_edge holds the run to seq_len 512, rank 32 and batch_size 1."""
 
-    method: Literal["qlora", "lora"] = "qlora"
-    """How adapters are trained: qlora over a base frozen in 4 bits, lora over a base kept in 16 or 32 bits. It agrees with `base_quant`."""
-
     base_quant: Literal["nf4", "none"] = "nf4"
-    """How the frozen base is stored: nf4 (4-bit NormalFloat) with qlora, none with lora."""
+    """How the frozen base is stored: nf4 (4-bit NormalFloat, which makes the run QLoRA), or none: kept in 16 or 32 bits (plain LoRA)."""
 
     double_quant: bool = True
     """Whether NF4's quantisation constants are quantised too, which saves about 0.4 bits per parameter; without effect when `base_quant` is none."""

@@ -36,34 +36,36 @@ def formulas_for(base: FamilyV1, config: JsonObject) -> Formulas:
 
 def evaluated(formulas: Mapping[str, str | int], config: JsonObject) -> dict[str, JsonValue]:
     """Return the values of formulas that this configuration has values for."""
-    return Geometry(next(iter(FAMILIES.values())).model_copy(update={"geometry": dict(formulas)}), config).known()
+    return _geometry(formulas, config).known()
+
+
+def _geometry(formulas: Mapping[str, str | int], config: JsonObject) -> Geometry:
+    return Geometry(next(iter(FAMILIES.values())).model_copy(update={"geometry": dict(formulas)}), config)
 
 
 class Dimensions:
     """The names that shapes may be written with, and their values here."""
 
     def __init__(self, formulas: Mapping[str, str | int], config: JsonObject) -> None:
-        values = evaluated(formulas, config)
+        values, usable = evaluated(formulas, config), _shape_names()
         self._names: dict[str, dict[str, int]] = {"text": {}, "vision": {}}
         seen: set[str] = set()
-        for name in formulas:
-            value, text = values.get(name), str(formulas[name])
-            if name not in _shape_names() or text in seen or type(value) is not int or value < 2:
+        for name, formula in formulas.items():
+            value = values.get(name)
+            if name not in usable or str(formula) in seen or type(value) is not int or value < 2:
                 continue
-            seen.add(text)
-            vision = any(part.startswith("vision.") for part in _reached(formulas, name))
-            self._names["vision" if vision else "text"][name] = value
+            if is_said(formulas, config, formula):
+                seen.add(str(formula))
+                vision = any(path.startswith("vision.") for path in closure(formulas, [formula]))
+                self._names["vision" if vision else "text"][name] = value
         if "hidden" in self._names["text"]:
             self._names["vision"]["hidden"] = self._names["text"]["hidden"]
 
-    def expression(self, number: int, component: str) -> str | int:
-        """Return the one expression of the simplest form that has this value; the number where none or several do."""
+    def fitting(self, number: int, component: str) -> list[str]:
+        """Return every expression of the simplest form that has this value; none for 1, which needs no name."""
         names = self._names["vision" if component == "vision" else "text"]
-        for form in (_single, _scaled):
-            fitting = [text for text, value in form(names) if value == number]
-            if fitting:
-                return fitting[0] if len(fitting) == 1 else number
-        return number
+        forms = ([text for text, value in form(names) if value == number] for form in (_single, _scaled))
+        return next((found for found in forms if found), []) if number > 1 else []
 
 
 def _single(names: Mapping[str, int]) -> Iterator[tuple[str, int]]:
@@ -85,8 +87,10 @@ def _shape_names() -> set[str]:
     return {name for source in sources for name in parse(source).names}
 
 
-def _reached(formulas: Mapping[str, str | int], name: str) -> set[str]:
-    return closure(formulas, [formulas[name]]) | set(parse(formulas[name]).names)
+def is_said(formulas: Mapping[str, str | int], config: JsonObject, formula: str | int) -> bool:
+    """Whether a formula reads a field that the configuration has, and does not rest on fallbacks alone."""
+    fields = _geometry(formulas, config)
+    return any("." in path and fields.get(path) is not None for path in closure(formulas, [formula]))
 
 
 def closure(formulas: Mapping[str, str | int], sources: Iterable[str | int]) -> set[str]:

@@ -59,8 +59,11 @@ def _entry(entry: JsonValue, path: Path, indent: str, comments: Comments) -> Ite
         return
     dash = f"{indent}- "
     for line in _members(entry, path, indent + STEP, comments):
-        yield dash + line[len(dash) :] if dash and not line.lstrip().startswith("#") else line
-        dash = "" if not line.lstrip().startswith("#") else dash
+        if dash and line.lstrip().startswith("#"):
+            yield indent + line.lstrip()
+        else:
+            yield dash + line[len(dash) :]
+            dash = ""
 
 
 def _is_flat(value: JsonValue) -> bool:

@@ -17,6 +17,7 @@ from mens.contracts.json_types import JsonObject
 
 LONGEST = 2000
 MOST_REMARKS = 1000
+LARGEST = 2**53 - 1
 
 
 def inspection_document(facts: Facts, named: str | None, refusals: list[MensError]) -> JsonObject:
@@ -29,7 +30,7 @@ def inspection_document(facts: Facts, named: str | None, refusals: list[MensErro
         "family": facts.family.id,
         "series": [_candidate(one) for one in facts.series[:100]],
         "layout": _layout_block(facts),
-        "geometry": {name: value for name, value in numbers.items() if type(value) is int and value >= 0},
+        "geometry": {name: value for name, value in numbers.items() if type(value) is int and 0 <= value <= LARGEST},
         "layer_kinds": {kind: len(layers) for kind, layers in layer_kinds(facts.family, facts.numbers).items()},
         "parameters": _parameters(facts.census),
         "dtypes": _dtypes(facts.checkpoint),

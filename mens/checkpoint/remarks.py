@@ -10,6 +10,7 @@ from mens_contracts.releases import REPOS
 from mens.checkpoint.facts import Facts
 from mens.checkpoint.geometry import sections
 from mens.checkpoint.rope import rope_warnings
+from mens.checkpoint.tokenizer_facts import Tokenizer
 from mens.contracts.json_types import JsonValue
 
 HEAD = "head"
@@ -26,6 +27,7 @@ def remarks(facts: Facts) -> Iterator[str]:
         yield f"checkpoints of family '{facts.family.id}' are not known to be written in this combination: {options}"
     if facts.tokenizer is not None:
         yield from facts.tokenizer.warnings
+        yield from _recorded_tokens(facts, facts.tokenizer)
     if facts.template is not None:
         yield from facts.template.warnings
         recorded, shown = facts.recorded_thinking, facts.template.thinking_default
@@ -35,6 +37,15 @@ def remarks(facts: Facts) -> Iterator[str]:
     repo = facts.declared.repo
     if repo is not None and facts.series and facts.series[0].model.repo != repo and repo in REPOS:
         yield f"the download says that this is {repo}, and the configuration is not the one recorded for it"
+
+
+def _recorded_tokens(facts: Facts, tokenizer: Tokenizer) -> Iterator[str]:
+    """A tokenizer of another size than every model that this may be was published with."""
+    releases = [one.release for one in facts.series if one.exact]
+    recorded = {release.tokens.num_tokens for release in releases if release.tokens and release.tokens.num_tokens}
+    if recorded and tokenizer.num_tokens is not None and tokenizer.num_tokens not in recorded:
+        numbers = " or ".join(f"{number:,}" for number in sorted(recorded))
+        yield f"the tokenizer defines {tokenizer.num_tokens:,} tokens; releases record {numbers}"
 
 
 def _tying(facts: Facts) -> Iterator[str]:

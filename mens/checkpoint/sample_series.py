@@ -52,7 +52,8 @@ def choose(family: FamilyV1, name: str | None, with_geometry: bool = False) -> S
     if with_geometry and not known:
         raise _without_geometry(family, name, listed)
     usable = known if with_geometry else found
-    ordered = sorted(usable, key=lambda entry: not entry[1].default)
+    # The default model first, then the release that the family was named after.
+    ordered = sorted(usable, key=lambda entry: (not entry[1].default, entry[0].id != family.id))
     return Series(*ordered[0]) if ordered else Series()
 
 

@@ -100,24 +100,27 @@ NO_QUESTION: Final = """\
 
 
 def _system(how: Behaviour) -> str:
-    wanted = ["messages and messages[0].role == 'system'"]
-    parts = [
-        "{%- if messages and messages[0].role == 'system' -%}{{- words(messages[0].content) ~ '\\n' -}}{%- endif -%}\n"
-    ]
-    if how.reasoning_effort:
-        wanted.append("reasoning_effort is defined and reasoning_effort")
-        parts.append(EFFORT)
-    if how.calls != "none":
-        wanted.append("tools is defined and tools")
-        parts.append(_tools(how))
-    condition = " or ".join(f"({part})" for part in wanted)
-    body = "".join(parts)
-    begins, ends = "{{- 'TURN_BEGINSsystem\\n' -}}\n", "{{- 'TURN_ENDS\\n' -}}\n"
-    return f"{{%- if {condition} -%}}\n{begins}{body}{ends}{{%- endif -%}}\n"
+    return "".join(
+        [
+            GIVEN,
+            EFFORT if how.reasoning_effort else "",
+            _tools(how) if how.calls != "none" else "",
+            TOLD,
+        ]
+    )
 
 
+GIVEN: Final = """\
+{%- set told = namespace(parts=[]) -%}
+{%- if messages and messages[0].role == 'system' -%}{%- set told.parts = [words(messages[0].content)] -%}{%- endif -%}
+"""
 EFFORT: Final = """\
-{%- if reasoning_effort is defined and reasoning_effort -%}{{- 'Effort of reasoning: ' ~ reasoning_effort ~ '\\n' -}}{%- endif -%}
+{%- if reasoning_effort is defined and reasoning_effort -%}
+{%- set told.parts = told.parts + ['Effort of reasoning: ' ~ reasoning_effort] -%}
+{%- endif -%}
+"""
+TOLD: Final = """\
+{%- if told.parts -%}{{- 'TURN_BEGINSsystem\\n' ~ told.parts | join('\\n\\n') ~ 'TURN_ENDS\\n' -}}{%- endif -%}
 """
 
 
@@ -128,15 +131,17 @@ def _tools(how: Behaviour) -> str:
         else '{"name": NAME, "arguments": OBJECT}'
     )
     example = f"{how.call_begins}\\n{shape}\\n{how.call_ends}"
-    return (
-        "{%- if tools is defined and tools -%}\n"
-        "{{- 'These functions can be called:\\n<tools>\\n' -}}\n"
-        "{%- for tool in tools -%}{{- (tool | tojson) ~ '\\n' -}}{%- endfor -%}\n"
-        f"{{{{- '</tools>\\nA call is written so:\\n{example}\\n' -}}}}\n"
-        "{%- endif -%}\n"
-    )
+    return TOOLS.replace("EXAMPLE", example)
 
 
+TOOLS: Final = """\
+{%- if tools is defined and tools -%}
+{%- set listed = namespace(text='') -%}
+{%- for tool in tools -%}{%- set listed.text = listed.text ~ (tool | tojson) ~ '\\n' -%}{%- endfor -%}
+{%- set told.parts = told.parts + ['These functions can be called:\\n<tools>\\n' ~ listed.text ~ '</tools>'] -%}
+{%- set told.parts = told.parts + ['A call is written so:\\nEXAMPLE'] -%}
+{%- endif -%}
+"""
 TURNS: Final = """\
 {%- for message in messages -%}
 {%- if message.role == 'system' and loop.first -%}
@@ -189,7 +194,9 @@ ONE_CALL
 """
 XML_CALL: Final = """\
 {{- '<function=' ~ call.name ~ '>\\n' -}}
-{%- if call.arguments is not mapping -%}{{- raise_exception('Arguments of a call are given as a mapping.') -}}{%- endif -%}
+{%- if call.arguments is not mapping -%}
+{{- raise_exception('Arguments of a call are given as a mapping.') -}}
+{%- endif -%}
 {%- for key, value in call.arguments.items() -%}
 {{- '<parameter=' ~ key ~ '>\\n' ~ (value if value is string else value | tojson) ~ '\\n</parameter>\\n' -}}
 {%- endfor -%}

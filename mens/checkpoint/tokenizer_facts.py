@@ -17,8 +17,9 @@ TOKENIZER: Final = "tokenizer.json"
 SETTINGS: Final = "tokenizer_config.json"
 SPECIAL: Final = "special_tokens_map.json"
 VOCABULARY: Final = "vocab.json"
+ADDED: Final = "added_tokens.json"
 GENERATION: Final = "generation_config.json"
-FILES: Final = (TOKENIZER, SETTINGS, SPECIAL, VOCABULARY, "merges.txt", "added_tokens.json", "tokenizer.model")
+FILES: Final = (TOKENIZER, SETTINGS, SPECIAL, VOCABULARY, "merges.txt", ADDED, "tokenizer.model")
 """The files that make a tokenizer, in the order in which the report lists them."""
 LARGEST_ID: Final = 100_000_000
 MOST_STOPS: Final = 64
@@ -86,7 +87,7 @@ def _ids(folder: Path, settings: JsonObject) -> dict[str, int]:
     tokenizer = json_of(folder / TOKENIZER)
     model = tokenizer.get("model")
     found = _vocabulary(model.get("vocab") if isinstance(model, dict) else None)
-    found = found or _vocabulary(json_of(folder / VOCABULARY))
+    found = found or _vocabulary(json_of(folder / VOCABULARY)) | _vocabulary(json_of(folder / ADDED))
     if not found:
         return {}
     added = tokenizer.get("added_tokens")

@@ -124,7 +124,7 @@ def _costly(case: Case, available: int) -> Iterator[JsonObject]:
     if 0 < length < preset.seq_len:
         yield shorter(preset, length)
     if preset.base_quant == "none":
-        yield {"method": "qlora", "base_quant": "nf4"}
+        yield {"base_quant": "nf4"}
     yield from _ranks(case)
 
 
@@ -146,7 +146,7 @@ def _together(case: Case, available: int) -> Alternative | None:
         if case.changed(laid).fits(available):
             return _priced(case, laid)
     if case.preset.base_quant == "none":
-        laid |= {"method": "qlora", "base_quant": "nf4"}
+        laid |= {"base_quant": "nf4"}
     for change in [{}, *_ranks(case)]:
         smaller = case.changed(laid | change)
         length = min(longest_sequence(smaller, available), case.preset.seq_len)

@@ -214,6 +214,19 @@ def test_a_layout_that_is_not_declared_is_remarked(tmp_path: Path) -> None:
     assert "not known to be written in this combination" in found.document.warnings[0]
 
 
+def test_a_part_of_which_there_is_one_stray_tensor(tmp_path: Path) -> None:
+    """It shows a layout of which everything else is missing, and counts for nothing; the report stands all the same."""
+    family = FAMILIES["qwen3_5_moe"]
+    layout = next(entry for entry in family.layouts if entry.name == "text_only")
+    stray = TensorInfo("mtp.layers.7.mlp.experts.0.gate_proj.weight", "BF16", (20, 32))
+    tensors = tensors_of(family, family.tiny_config, layout.selection)
+    report, refusal = refused(write(tmp_path / "c", family.tiny_config, [*tensors, stray]))
+    assert (report.layout.mtp, report.parameters.mtp) == ("per_expert", 0)
+    assert report.coverage.unknown == [stray.name]
+    assert all(name.startswith("mtp.") for name in report.coverage.missing)
+    assert refusal.code == "MENS-K001"
+
+
 # What cannot be recognised, and what is quantised.
 
 

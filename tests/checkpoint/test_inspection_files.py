@@ -100,8 +100,16 @@ def test_other_kinds_of_vocabulary(tmp_path: Path) -> None:
     decoder = {"added_tokens_decoder": {"250": {"content": "<|end|>"}, "x": {"content": "no"}}}
     found, _ = tokenizer(tmp_path / "2", {"vocab.json": VOCAB, "tokenizer_config.json": decoder})
     assert found.num_tokens == 251
+    files = {"vocab.json": VOCAB, "added_tokens.json": {"<|end|>": 250, "<|pad|>": 251}}
+    found, _ = tokenizer(tmp_path / "4", files)
+    assert found.num_tokens == 252
     found, _ = tokenizer(tmp_path / "3", {"tokenizer.model": b"\x0a\x00"})
     assert (found.num_tokens, found.num_rows) == (None, 256)
+
+
+def test_a_tokenizer_of_another_size_than_published_is_remarked(tmp_path: Path) -> None:
+    found = inspect(open_checkpoint(published(tmp_path / "c", "Qwen/Qwen3.5-4B", files=FILES))).document
+    assert found.warnings == ["the tokenizer defines 252 tokens; releases record 248,077"]
 
 
 def test_a_token_without_a_row_is_refused_after_the_report(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from mens.contracts.strict_json import parse_json
 from mens.contracts.strict_yaml import parse_yaml
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "kinds"
-NUM_KINDS, NUM_VALID, NUM_INVALID = 26, 147, 368
+NUM_KINDS, NUM_VALID, NUM_INVALID = 26, 148, 370
 ASSERTIONS = frozenset({
     "type", "required", "propertyNames", "enum", "const", "minimum", "maximum", "minLength", "maxLength", "pattern",
     "minItems", "maxItems", "oneOf", "anyOf",

@@ -21,7 +21,7 @@ from mens.contracts.strict_json import parse_json
 from mens.contracts.strict_yaml import parse_yaml
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-NUM_CASES, NUM_CODES = 132, 49
+NUM_CASES, NUM_CODES = 129, 49
 TOLD_BELOW = {"MENS-R004", "MENS-R005"}
 
 
@@ -83,7 +83,7 @@ def test_every_rule_is_seen_to_refuse() -> None:
     codes = {code for code in CODES if code.startswith("MENS-R")}
     assert {entry["code"] for case in CASES for entry in case["said"]} == codes - TOLD_BELOW
     assert (len(CASES), len(codes)) == (NUM_CASES, NUM_CODES)
-    assert sum(1 for case in CASES if not case["said"]) == 18, "rules are seen to hold as well"
+    assert sum(1 for case in CASES if not case["said"]) == 17, "rules are seen to hold as well"
 
 
 def test_every_rule_names_its_codes() -> None:

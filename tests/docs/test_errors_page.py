@@ -17,7 +17,6 @@ WITHOUT_EXAMPLE = {
     "MENS-C040": "a file would have to change between two reads of one command",
     "MENS-C041": UNREACHED,
     "MENS-C042": UNREACHED,
-    "MENS-C043": UNREACHED,
     "MENS-C044": UNREACHED,
     "MENS-K004": "no family has been removed yet",
     "MENS-K007": UNREACHED,

@@ -16,7 +16,7 @@ from mens.plan.targets import Target, roles, targets
 from tests.plan.measure import Built, build, saved_by_layer, step_peak, widened
 
 CPU = Situation(device="cpu", fused_kernels=False)
-PLAIN = {"method": "lora", "base_quant": "none"}
+PLAIN = {"base_quant": "none"}
 BATCH, LENGTH = 2, 320
 
 
@@ -45,33 +45,35 @@ def copies(built: Built, layer: graph.Layer, step: activations.Step) -> int:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", list(FAMILIES))
 @pytest.mark.parametrize(
-    ("settings", "least", "most"),
-    [
-        ({}, 0.98, 1.01),
-        ({"rank": 32, "targets": ["qv"]}, 0.98, 1.01),
-        ({"compute_dtype": "fp32"}, 0.98, 1.12),
-    ],
+    "settings",
+    [{}, {"rank": 32, "targets": ["qv"]}, {"compute_dtype": "fp32"}],
     ids=["bf16", "bf16-qv", "fp32"],
 )
-def test_every_layer_keeps_what_autograd_saves(family: str, settings: Any, least: float, most: float) -> None:
-    """In bf16 within two hundredths; float32 shares what bf16 must copy, and the plan does not count on it.
-
-    Layers up to the first that is adapted are left out: nothing before it needs a gradient, so they keep less or
-    nothing. What is kept once for all layers, such as rotary tables, is counted where it is first used.
-    """
+def test_every_layer_keeps_what_autograd_saves(family: str, settings: Any) -> None:
+    """Layers up to the first that is adapted are left out: nothing before it needs a gradient, so they keep less."""
     chosen = PLAIN | {"batch_size": BATCH, "seq_len": LENGTH, "gradient_checkpointing": False} | settings
     built = build(family, chosen, config=widened(FAMILIES[family]))
-    measured = saved_by_layer(built, BATCH, LENGTH)
-    expected = planned(built)
+    measured, expected, layers = saved_by_layer(built, BATCH, LENGTH), planned(built), layers_of(built)
     adapted = roles(targets(built.graph, built.resolved.preset))
-    first = next(
-        number
-        for number, layer in enumerate(layers_of(built))
-        if any((matrix.kind, matrix.role) in adapted for matrix in layer.matrices)
-    )
-    compared = [expected[layer] / measured[layer] for layer in range(first + 1, len(expected))]
-    assert compared or first == len(expected) - 1
-    assert all(least <= ratio <= most for ratio in compared), compared
+    has_pair = [any((matrix.kind, matrix.role) in adapted for matrix in layer.matrices) for layer in layers]
+    later = range(has_pair.index(True) + 1, len(layers))
+    assert later or has_pair.index(True) == len(layers) - 1
+    for number in later:
+        least, most = bounds(layers, number, built.resolved.preset.compute_dtype)
+        assert least <= expected[number] / measured[number] <= most, (number, expected, measured)
+
+
+def bounds(layers: list[graph.Layer], number: int, dtype: str) -> tuple[float, float]:
+    """How near the plan comes: exact in bf16 but for two small things that every layer would be charged with.
+
+    Chunks of linear attention are a little less than whole at their edges; rotary tables are kept once for all
+    layers, and counted where they are first used, which in a hybrid is late. Float32 shares what bf16 must copy.
+    """
+    if dtype == "fp32":
+        return 0.98, 1.12
+    if layers[number].delta is not None:
+        return 1.0, 1.008
+    return (0.98, 1.001) if any(layer.delta for layer in layers) else (0.999, 1.001)
 
 
 KEPT = {"gradient_checkpointing": False}
@@ -91,7 +93,7 @@ STEPS: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("family", "settings"), STEPS, ids=["-".join([family, *own]) for family, own in STEPS])
 def test_a_whole_step_never_needs_more(family: str, settings: Any) -> None:
     """Weights, constants, adapter, optimizer, activations, loss and workspace together, without the CUDA overhead."""
-    quantise = "method" not in settings
+    quantise = "base_quant" not in settings
     if quantise:
         pytest.importorskip("bitsandbytes")
     wider = {"hidden_size": 256, "intermediate_size": 512, "vocab_size": 2048}

@@ -15,7 +15,7 @@ from mens.plan.targets import Target, targets
 from tests.plan.measure import Built, build, state_bytes, widened
 
 CPU = Situation(device="cpu", fused_kernels=False)
-SETTINGS = {"method": "lora", "base_quant": "none", "compute_dtype": "fp32", "targets": ["all"]}
+SETTINGS = {"base_quant": "none", "compute_dtype": "fp32", "targets": ["all"]}
 
 
 def stepped(built: Built, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -129,6 +129,7 @@ def test_each_floor(package: Any) -> None:
 def test_floors_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = [line for name in ("train", "serve") for line in project["optional-dependencies"][name]]
+    extras += [line for line in project["dependencies"] if line.startswith("numpy")]
     pinned = dict(match.groups() for line in extras if (match := re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)", line)))
     assert len(pinned) == 9
     assert pinned == {package.package: package.floor for package in ENVIRONMENT.packages if package.floor}

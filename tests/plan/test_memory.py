@@ -95,7 +95,7 @@ def test_more_never_needs_less(name: str, chosen: JsonObject, situation: Situati
         ({"loss_chunk_size": 0, "ce_last_k": 0}, {"ce_last_k": 0}),
         ({}, {"optimizer": "paged_adamw_8bit"}),
         ({"compute_dtype": "fp32"}, {}),
-        ({"method": "lora", "base_quant": "none"}, {}),
+        ({"base_quant": "none"}, {}),
         ({"targets": ["all"]}, {"targets": ["qv"]}),
         ({"dropout": 0.1, "gradient_checkpointing": False}, {"gradient_checkpointing": False}),
     ],

@@ -159,7 +159,6 @@ def test_a_setting_twice() -> None:
     ("preset", "flags", "codes"),
     [
         ("4080", {"rank": 0, "learning_rate": "fast", "packing": 1}, ["MENS-V005", "MENS-V001", "MENS-V001"]),
-        ("4080", {"method": "lora"}, ["MENS-R006"]),
         ("4080", {"max_steps": 10}, ["MENS-R001"]),
         ("4080", {"seq_len": 32, "ce_last_k": 64}, ["MENS-R002"]),
         ("mobile_edge", {"seq_len": 513, "rank": 33}, ["MENS-R003", "MENS-R003"]),

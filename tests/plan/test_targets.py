@@ -12,7 +12,7 @@ from mens.plan.targets import empty_sets, targets, trainable, untouched_layers
 from tests.plan.measure import build
 from tests.plan.sparse import released
 
-LORA = {"method": "lora", "base_quant": "none", "compute_dtype": "fp32"}
+LORA = {"base_quant": "none", "compute_dtype": "fp32"}
 SETS = [["attention", "linear", "mlp"], ["all"], ["qv"], ["attention"], ["mlp"], ["linear", "qv"]]
 
 

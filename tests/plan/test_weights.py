@@ -69,7 +69,7 @@ def test_a_quantised_model_term_by_term(family: str, double_quant: bool) -> None
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_an_unquantised_model_is_remainder_alone(family: str, dtype: str) -> None:
-    built = build(family, {"method": "lora", "base_quant": "none", "compute_dtype": dtype})
+    built = build(family, {"base_quant": "none", "compute_dtype": dtype})
     preset = built.resolved.preset
     held = {p.untyped_storage()._cdata: p for n, p in built.base.named_parameters() if "lora_" not in n}
     assert weights.nf4_weights(built.graph, preset) == 0
@@ -102,5 +102,5 @@ def test_the_largest_matrix_is_unpacked() -> None:
     largest = 9216 * 2560
     assert weights.dequantised(graph, resolve("4080").preset) == 2 * largest + 4 * largest // 64
     assert weights.dequantised(graph, resolve("4080", None, {"double_quant": False}).preset) == 2 * largest
-    plain = resolve("4080", None, {"method": "lora", "base_quant": "none"}).preset
+    plain = resolve("4080", None, {"base_quant": "none"}).preset
     assert weights.dequantised(graph, plain) == 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mens.contracts.json_types import JsonObject
 from mens.contracts.problems import Problem, Rule
-from mens.contracts.rules.shared import method_and_quantisation, no_repeats
+from mens.contracts.rules.shared import no_repeats
 
 MOBILE_EDGE_LIMITS = {"seq_len": 512, "rank": 32, "batch_size": 1}
 
@@ -35,18 +35,11 @@ def mobile_edge_limits(preset: JsonObject) -> Iterator[Problem]:
                 yield Problem("MENS-R003", f"/{field}", message)
 
 
-def quantised_method_has_quantised_base(preset: JsonObject) -> Iterator[Problem]:
-    """MENS-R006: qlora means a quantised base, lora a base that is not."""
-    method, quant = preset.get("method", "qlora"), preset.get("base_quant", "nf4")
-    yield from method_and_quantisation(method, quant, "/base_quant" if "base_quant" in preset else "/method")
-
-
 RULES: dict[str, tuple[Rule, ...]] = {
     "training-preset": (
         warmup_within_training,
         last_k_within_sequence,
         mobile_edge_limits,
-        quantised_method_has_quantised_base,
         no_repeats("aliases", "targets"),
     ),
     "lane": (no_repeats("response_modes"),),
