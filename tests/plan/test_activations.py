@@ -97,7 +97,7 @@ def test_a_whole_step_never_needs_more(family: str, settings: Any) -> None:
     if quantise:
         pytest.importorskip("bitsandbytes")
     wider = {"hidden_size": 256, "intermediate_size": 512, "vocab_size": 2048}
-    chosen = {"batch_size": 2, "seq_len": 256, "rank": 8, "targets": ["all"]}
+    chosen = {"batch_size": 2, "seq_len": 128, "rank": 8, "targets": ["all"]}
     built = build(family, chosen | settings, config=widened(FAMILIES[family], **wider), quantise=quantise)
     preset = built.resolved.preset
     plan = plan_memory(built.graph, targets(built.graph, preset), preset, CPU)
