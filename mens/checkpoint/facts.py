@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from mens_contracts.family_v1 import FamilyV1
 
@@ -21,12 +22,13 @@ from mens.checkpoint.rope import rope_facts
 from mens.checkpoint.series import Candidate, candidates
 from mens.checkpoint.template_facts import Template, Thinking, chat_template
 from mens.checkpoint.tokenizer_facts import Tokenizer, tokenizer_facts
-from mens.checkpoint.verdicts import quantised_refusal
+from mens.checkpoint.verdicts import quantised_refusal, too_few
 from mens.contracts.errors import IntegrityError, UnsupportedError
 from mens.contracts.json_types import JsonObject
 
 EMBEDDING = "embedding"
 """A role that every family has."""
+MANY = 10_000
 DECLARED = ("quantization_config", "compression_config")
 
 
@@ -84,7 +86,7 @@ def gather(checkpoint: Checkpoint) -> Facts:
     config, tensors, folder = checkpoint.config.value, checkpoint.tensors, checkpoint.folder
     family = _family(checkpoint)
     layout = _layout(family, checkpoint)
-    specs = list(expand(family, config, layout.selection))
+    specs = _expected(family, layout, checkpoint)
     numbers = Geometry(family, config)
     declared = hub.declared(folder, [shard.name for shard in checkpoint.shards])
     return Facts(
@@ -102,6 +104,15 @@ def gather(checkpoint: Checkpoint) -> Facts:
         declared=declared,
         fingerprint=fingerprint_of(checkpoint),
     )
+
+
+def _expected(family: FamilyV1, layout: DetectedLayout, checkpoint: Checkpoint) -> list[TensorSpec]:
+    """Every tensor that should be there; what makes far more than there are is not followed."""
+    most = 2 * len(checkpoint.tensors) + MANY
+    specs = list(islice(expand(family, checkpoint.config.value, layout.selection), most + 1))
+    if len(specs) > most:
+        raise too_few(checkpoint, family, most)
+    return specs
 
 
 def _family(checkpoint: Checkpoint) -> FamilyV1:

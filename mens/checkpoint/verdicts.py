@@ -42,6 +42,16 @@ def incomplete(checkpoint: Checkpoint, family: FamilyV1, census: Census) -> Inte
     return IntegrityError("MENS-K001", "\n".join(lines), fix=f"Nothing was written.{declare}")
 
 
+def too_few(checkpoint: Checkpoint, family: FamilyV1, expected: int) -> IntegrityError:
+    """Return the refusal of a configuration that describes another model than lies here, and a much larger one."""
+    return IntegrityError(
+        code="MENS-K001",
+        what=f"Cannot read {checkpoint.folder} as family '{family.id}': the configuration describes more than "
+        f"{expected:,} tensors, and {len(checkpoint.tensors):,} are here.",
+        fix="Configuration and weights are not of one model. Nothing was written.",
+    )
+
+
 def _counted(census: Census, total: int) -> Iterator[str]:
     if census.unknown:
         yield f"{len(census.unknown):,} of {total:,} tensors match no rule"

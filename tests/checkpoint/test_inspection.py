@@ -190,6 +190,21 @@ def test_many_faults_are_counted_and_the_first_are_shown(tmp_path: Path) -> None
     assert refusal.what.endswith("\n  and 2,995 more")
 
 
+def test_a_configuration_of_a_model_without_end_is_not_followed(tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "c", "gpt2")
+    (folder / "config.json").write_text(json.dumps(FAMILIES["gpt2"].tiny_config | {"n_layer": 500_000}))
+    begun = time.process_time()
+    with pytest.raises(IntegrityError) as error:
+        seen(folder)
+    assert time.process_time() - begun < 0.5
+    assert error.value == IntegrityError(
+        "MENS-K001",
+        f"Cannot read {folder} as family 'gpt2': "
+        "the configuration describes more than 10,080 tensors, and 40 are here.",
+        fix="Configuration and weights are not of one model. Nothing was written.",
+    )
+
+
 def test_one_tensor_of_an_allowed_but_unusual_type_is_remarked(tmp_path: Path) -> None:
     found = seen(one_tensor_changed(tmp_path / "c", KEY, dtype="F32"))
     assert found.refusal is None
