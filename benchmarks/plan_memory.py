@@ -131,7 +131,7 @@ def released(repo: str) -> tuple[Any, Any]:
     from mens_contracts.families import FAMILIES
     from mens_contracts.releases import RELEASES
 
-    from mens.checkpoint.releases import configured_models
+    from mens.checkpoint.keys.releases import configured_models
 
     for release in RELEASES.values():
         for model, config in configured_models(release):
@@ -147,7 +147,7 @@ def adapted(family: Any, config: Any, graph: Any, preset: Any) -> tuple[Any, Any
     import torch
     import transformers
 
-    from mens.checkpoint.keymap import expand
+    from mens.checkpoint.keys.keymap import expand
     from mens.plan.graph import trained_class
     from mens.plan.targets import roles, targets
 

@@ -23,7 +23,7 @@ import yaml
 from mens_contracts.families import FAMILIES
 from safetensors.numpy import save_file
 
-from mens.checkpoint.keymap import expand
+from mens.checkpoint.keys.keymap import expand
 from mens.cli.main import COMMANDS, main
 from mens.codegen import tables
 from mens.codegen.schemas import KindName, Schemas, bundle, read_schemas

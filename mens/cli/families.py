@@ -120,11 +120,11 @@ def sample(
     It loads like a published one and says nothing of worth. The same options give the same bytes. What was written is
     inspected before the command ends well.
     """
-    from mens.checkpoint import sample as samples
-    from mens.checkpoint.folder import open_checkpoint
-    from mens.checkpoint.inspection import inspect
-    from mens.checkpoint.sample_config import parse_settings
-    from mens.checkpoint.write import SHARD_BYTES
+    from mens.checkpoint.inspection.inspect import inspect
+    from mens.checkpoint.samples import sample as samples
+    from mens.checkpoint.samples.config import parse_settings
+    from mens.checkpoint.storage.folder import open_checkpoint
+    from mens.checkpoint.storage.write import SHARD_BYTES
 
     types: dict[str, samples.Dtype] = {"bf16": "BF16", "f32": "F32"}
     request = samples.Request(

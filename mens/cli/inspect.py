@@ -18,9 +18,9 @@ def inspect(base: str, as_json: bool) -> int:
     family describes and for quantised weights, 4 for tensors that are unknown, missing or different, and for files
     that are corrupt or not to be trusted.
     """
-    from mens.checkpoint import hub
-    from mens.checkpoint.folder import open_checkpoint
-    from mens.checkpoint.inspection import inspect as examine
+    from mens.checkpoint.inspection.inspect import inspect as examine
+    from mens.checkpoint.storage import hub
+    from mens.checkpoint.storage.folder import open_checkpoint
     from mens.report.inspection import inspection_text
 
     found = examine(open_checkpoint(hub.resolve(base).folder), base)

@@ -15,7 +15,7 @@ from mens.contracts.errors import UsageError
 from mens.contracts.writing import write_atomically
 
 if TYPE_CHECKING:
-    from mens.checkpoint.drafts import Draft
+    from mens.checkpoint.drafts.draft import Draft
 
 SHOWN = 12
 
@@ -37,7 +37,7 @@ def scaffold(base: str, id_: str | None, out: Path | None, as_json: bool) -> int
     has in common with the checkpoint. A config.json by itself is enough for a beginning, but then no tensor is
     compared. The draft opens with what a person has to look up, and never replaces a file.
     """
-    from mens.checkpoint.drafts import draft, seen
+    from mens.checkpoint.drafts.draft import draft, seen
 
     found = draft(seen(base), id_, datetime.now(UTC).date())
     target = out or (None if as_json else Path(f"{found.id}.yaml"))

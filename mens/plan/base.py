@@ -7,13 +7,13 @@ from typing import Final
 
 from mens_contracts.family_v1 import FamilyV1
 
-from mens.checkpoint import hub
-from mens.checkpoint.coverage import Coverage, compare
-from mens.checkpoint.fingerprint import fingerprint_of
-from mens.checkpoint.folder import Checkpoint, open_checkpoint
-from mens.checkpoint.keymap import expand
-from mens.checkpoint.layout import detect
-from mens.checkpoint.recognition import recognise
+from mens.checkpoint.keys.coverage import Coverage, compare
+from mens.checkpoint.keys.keymap import expand
+from mens.checkpoint.keys.layout import detect
+from mens.checkpoint.keys.recognition import recognise
+from mens.checkpoint.storage import hub
+from mens.checkpoint.storage.fingerprint import fingerprint_of
+from mens.checkpoint.storage.folder import Checkpoint, open_checkpoint
 from mens.contracts.errors import IntegrityError, UnsupportedError
 from mens.contracts.json_types import JsonObject
 from mens.plan.graph import Stored

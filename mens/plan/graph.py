@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from mens_contracts.family_v1 import FamilyV1, MemoryClass
 
-from mens.checkpoint.geometry import Geometry
-from mens.checkpoint.keymap import TensorSpec, expand, layer_kinds
+from mens.checkpoint.keys.geometry import Geometry
+from mens.checkpoint.keys.keymap import TensorSpec, expand, layer_kinds
 from mens.contracts.errors import UnsupportedError
 from mens.contracts.json_types import JsonObject
 

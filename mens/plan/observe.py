@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 
 from mens_contracts.environment_v1 import ComputeDevice, FreeSpace
 
-from mens.checkpoint import hub
+from mens.checkpoint.storage import hub
 from mens.plan.environment import Machine, Torch
 
 MIB: Final = 1 << 20

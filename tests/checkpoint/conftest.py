@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mens.checkpoint.random_source import RandomSource
-from mens.checkpoint.sources import TensorInfo, TensorSource
-from mens.checkpoint.write import write_checkpoint
+from mens.checkpoint.storage.random_source import RandomSource
+from mens.checkpoint.storage.sources import TensorInfo, TensorSource
+from mens.checkpoint.storage.write import write_checkpoint
 
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8}
 TENSORS = [

@@ -12,10 +12,10 @@ from mens_contracts.families import FAMILIES
 from mens_contracts.family_v1 import FamilyV1
 from mens_contracts.releases import RELEASES
 
-from mens.checkpoint.keymap import expand
-from mens.checkpoint.releases import configured_models
-from mens.checkpoint.sources import SparseSource, TensorInfo
-from mens.checkpoint.write import SHARD_BYTES, write_checkpoint
+from mens.checkpoint.keys.keymap import expand
+from mens.checkpoint.keys.releases import configured_models
+from mens.checkpoint.storage.sources import SparseSource, TensorInfo
+from mens.checkpoint.storage.write import SHARD_BYTES, write_checkpoint
 from mens.contracts.json_types import JsonObject
 
 Selection = Mapping[str, str]

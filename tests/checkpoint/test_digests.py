@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mens.checkpoint.digests import BLOCK, SETTLED_NS, cache_folder, digests, verify
-from mens.checkpoint.faults import FaultyCheckpoint
+from mens.checkpoint.storage.digests import BLOCK, SETTLED_NS, cache_folder, digests, verify
+from mens.checkpoint.storage.faults import FaultyCheckpoint
 from mens.contracts.errors import IntegrityError, UsageError
 
 Change = Callable[[Path], object]

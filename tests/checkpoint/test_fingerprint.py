@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mens.checkpoint.fingerprint import fingerprint, fingerprint_of, text_fingerprint
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.sources import TensorInfo
+from mens.checkpoint.storage.fingerprint import fingerprint, fingerprint_of, text_fingerprint
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.sources import TensorInfo
 
 Folder = Callable[..., Path]
 TEXT = {

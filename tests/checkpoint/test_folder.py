@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mens.checkpoint.faults import FaultyCheckpoint
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.index import NAME
-from mens.checkpoint.sources import SparseSource, TensorInfo
+from mens.checkpoint.storage.faults import FaultyCheckpoint
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.index import NAME
+from mens.checkpoint.storage.sources import SparseSource, TensorInfo
 from mens.contracts.door import InvalidDocument
 from mens.contracts.errors import ContractError, MensError, ResourceError, UnsupportedError, UsageError
 
@@ -275,7 +275,7 @@ OPEN = """
 import sys
 events = []
 sys.addaudithook(lambda event, arguments: events.append(event) if event.startswith("socket.") else None)
-from mens.checkpoint.folder import open_checkpoint
+from mens.checkpoint.storage.folder import open_checkpoint
 from mens.contracts.errors import MensError
 try:
     open_checkpoint(sys.argv[1])

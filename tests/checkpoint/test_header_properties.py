@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from mens.checkpoint.dtypes import ITEM_BYTES
-from mens.checkpoint.headers import read_header
-from mens.checkpoint.sources import TensorInfo
-from mens.checkpoint.write import header_bytes, plan_shards
+from mens.checkpoint.storage.dtypes import ITEM_BYTES
+from mens.checkpoint.storage.headers import read_header
+from mens.checkpoint.storage.sources import TensorInfo
+from mens.checkpoint.storage.write import header_bytes, plan_shards
 from mens.contracts.errors import MensError
 
 NUMPY = {

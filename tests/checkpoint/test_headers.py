@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mens.checkpoint.faults import FaultyCheckpoint
-from mens.checkpoint.headers import TensorHeader, read_header
+from mens.checkpoint.storage.faults import FaultyCheckpoint
+from mens.checkpoint.storage.headers import TensorHeader, read_header
 from mens.contracts.codes import CODES
 from mens.contracts.errors import IntegrityError, MensError, ResourceError, UnsupportedError, UsageError
 
@@ -351,7 +351,7 @@ def test_the_collector_is_left_as_it_was(tmp_path: Path, pack: Pack) -> None:
 HOSTILE = """
 import resource, sys
 from pathlib import Path
-from mens.checkpoint.headers import read_header
+from mens.checkpoint.storage.headers import read_header
 from mens.contracts.errors import MensError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 num_refused = 0

@@ -15,7 +15,7 @@ from huggingface_hub import scan_cache_dir, try_to_load_from_cache
 from huggingface_hub._local_folder import get_local_download_paths, read_download_metadata, write_download_metadata
 from huggingface_hub.file_download import _cache_commit_hash_for_specific_revision, _create_symlink, repo_folder_name
 
-from mens.checkpoint.hub import Found, cache_folder, declared, located, resolve
+from mens.checkpoint.storage.hub import Found, cache_folder, declared, located, resolve
 from mens.contracts.errors import UnsupportedError, UsageError
 
 COMMIT, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
@@ -264,7 +264,7 @@ def test_a_plain_folder_declares_nothing(tmp_path: Path) -> None:
 def test_finding_a_model_imports_no_client(cache: Path) -> None:
     download(cache, "Org/Name")
     code = (
-        "import sys; from mens.checkpoint.hub import resolve, declared; "
+        "import sys; from mens.checkpoint.storage.hub import resolve, declared; "
         "declared(resolve('Org/Name').folder, ['model.safetensors']); "
         "print({'huggingface_hub', 'numpy', 'torch', 'ssl', 'http'} & set(sys.modules))"
     )

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mens.checkpoint.faults import FaultyCheckpoint
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.index import NAME, index_text, read_index
-from mens.checkpoint.sources import TensorInfo
+from mens.checkpoint.storage.faults import FaultyCheckpoint
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.index import NAME, index_text, read_index
+from mens.checkpoint.storage.sources import TensorInfo
 from mens.contracts.codes import CODES
 from mens.contracts.errors import IntegrityError
 

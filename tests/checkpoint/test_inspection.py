@@ -14,11 +14,11 @@ from mens_contracts.families import FAMILIES
 from mens_contracts.inspection_v1 import InspectionV1
 from mens_contracts.releases import RELEASES
 
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.inspection import Inspection, inspect
-from mens.checkpoint.keymap import count_active, count_by_component, count_parameters, expand, geometry
-from mens.checkpoint.releases import configured_models
-from mens.checkpoint.sources import TensorInfo
+from mens.checkpoint.inspection.inspect import Inspection, inspect
+from mens.checkpoint.keys.keymap import count_active, count_by_component, count_parameters, expand, geometry
+from mens.checkpoint.keys.releases import configured_models
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.sources import TensorInfo
 from mens.contracts import door
 from mens.contracts.errors import ContractError, IntegrityError, MensError, UnsupportedError
 from tests.checkpoint.made import changed, published, released, tensors_of, tiny, write

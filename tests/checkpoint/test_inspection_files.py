@@ -11,9 +11,9 @@ import pytest
 from mens_contracts.families import FAMILIES
 from mens_contracts.inspection_v1 import ChatTemplate, InspectionV1, Tokenizer
 
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.inspection import Inspection, inspect
-from mens.checkpoint.template_facts import Template
+from mens.checkpoint.inspection.inspect import Inspection, inspect
+from mens.checkpoint.inspection.template_facts import Template
+from mens.checkpoint.storage.folder import open_checkpoint
 from mens.contracts.errors import ContractError, IntegrityError
 from tests.checkpoint.made import published, tensors_of, tiny
 

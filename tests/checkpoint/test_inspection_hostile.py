@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from mens_contracts.families import FAMILIES
 
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.inspection import inspect
+from mens.checkpoint.inspection.inspect import inspect
+from mens.checkpoint.storage.folder import open_checkpoint
 from mens.contracts.codes import CODES
 from mens.contracts.errors import MensError
 from mens.report.inspection import inspection_text

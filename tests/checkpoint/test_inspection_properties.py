@@ -13,10 +13,10 @@ from mens_contracts.families import FAMILIES
 from mens_contracts.family_v1 import FamilyV1
 from mens_contracts.inspection_v1 import InspectionV1
 
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.inspection import Inspection, inspect
-from mens.checkpoint.keymap import count_parameters, expand
-from mens.checkpoint.sources import TensorInfo
+from mens.checkpoint.inspection.inspect import Inspection, inspect
+from mens.checkpoint.keys.keymap import count_parameters, expand
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.sources import TensorInfo
 from mens.contracts.errors import MensError
 from mens.contracts.json_types import JsonObject
 from tests.checkpoint.made import tensors_of, write

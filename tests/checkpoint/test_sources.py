@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mens.checkpoint.bfloat16 import bf16_from_f32, f32_from_bf16
-from mens.checkpoint.dtypes import ITEM_BYTES, SUB_BYTE
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.random_source import BLOCK, Fill, RandomSource
-from mens.checkpoint.sources import DiskSource, SparseSource, TensorInfo, TensorSource
+from mens.checkpoint.storage.bfloat16 import bf16_from_f32, f32_from_bf16
+from mens.checkpoint.storage.dtypes import ITEM_BYTES, SUB_BYTE
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.random_source import BLOCK, Fill, RandomSource
+from mens.checkpoint.storage.sources import DiskSource, SparseSource, TensorInfo, TensorSource
 from mens.contracts.errors import ContractError, IntegrityError, UnsupportedError
 
 Folder = Callable[..., Path]

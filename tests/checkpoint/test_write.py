@@ -14,12 +14,12 @@ import safetensors.torch
 import torch
 from mens_contracts.families import FAMILIES
 
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.index import NAME
-from mens.checkpoint.keymap import expand
-from mens.checkpoint.random_source import RandomSource
-from mens.checkpoint.sources import SparseSource, TensorInfo
-from mens.checkpoint.write import plan_shards, write_checkpoint
+from mens.checkpoint.keys.keymap import expand
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.index import NAME
+from mens.checkpoint.storage.random_source import RandomSource
+from mens.checkpoint.storage.sources import SparseSource, TensorInfo
+from mens.checkpoint.storage.write import plan_shards, write_checkpoint
 from mens.contracts.errors import ResourceError, UsageError
 
 Folder = Callable[..., Path]
@@ -130,9 +130,9 @@ def test_a_failure_at_any_tensor_leaves_nothing(after: int, tensors: list[Tensor
 DYING = """
 import os, sys
 from pathlib import Path
-from mens.checkpoint.random_source import RandomSource
-from mens.checkpoint.sources import TensorInfo
-from mens.checkpoint.write import write_checkpoint
+from mens.checkpoint.storage.random_source import RandomSource
+from mens.checkpoint.storage.sources import TensorInfo
+from mens.checkpoint.storage.write import write_checkpoint
 class Dying(RandomSource):
     def read_range(self, name, start, stop):
         os._exit(9)

@@ -15,7 +15,7 @@ from mens_contracts.families import FAMILIES
 from mens_contracts.inspection_v1 import InspectionV1
 from syrupy.assertion import SnapshotAssertion
 
-from mens.checkpoint.sources import TensorInfo
+from mens.checkpoint.storage.sources import TensorInfo
 from mens.contracts import door
 from mens.contracts.kinds import named
 from tests.checkpoint.made import published, tensors_of, tiny, write
@@ -167,5 +167,5 @@ def test_what_it_never_imports(child_environment: dict[str, str], tmp_path: Path
         )  # fmt: skip
         code, modules = json.loads(done.stderr.splitlines()[-1])
         assert code == 0
-        assert "mens.checkpoint.inspection" in modules, "the list of modules is real"
+        assert "mens.checkpoint.inspection.inspect" in modules, "the list of modules is real"
         assert [name for name in HEAVY if name in modules] == []

@@ -54,9 +54,9 @@ def test_the_draft_passes_validate_and_generates(sources: Path, mens: Run, gener
 
 def test_the_draft_describes_its_own_tiny_model(sources: Path) -> None:
     """Its tensors can be spelled out and counted; the number is that of a decoder of this size."""
-    from mens.checkpoint.coverage import compare
-    from mens.checkpoint.keymap import count_parameters, expand
-    from mens.checkpoint.layout import detect
+    from mens.checkpoint.keys.coverage import compare
+    from mens.checkpoint.keys.keymap import count_parameters, expand
+    from mens.checkpoint.keys.layout import detect
 
     family = load(scaffold(sources, "marlin", DAY), FamilyV1).model
     specs = list(expand(family, family.tiny_config, family.layouts[0].selection))

@@ -12,7 +12,7 @@ from mens_contracts.families import FAMILIES
 from mens_contracts.family_v1 import BuiltFrom, FamilyV1, MemoryClass
 from mens_contracts.releases import RELEASES
 
-from mens.checkpoint.releases import model_config
+from mens.checkpoint.keys.releases import model_config
 from mens.contracts.json_types import JsonObject
 
 

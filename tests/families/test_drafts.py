@@ -12,14 +12,14 @@ from mens_contracts.families import FAMILIES
 from mens_contracts.family_v1 import FamilyV1
 from mens_contracts.release_v1 import ReleaseV1
 
-from mens.checkpoint.coverage import compare
-from mens.checkpoint.draft_shapes import layers_condition
-from mens.checkpoint.draft_text import yaml_text
-from mens.checkpoint.drafts import Draft, draft, identifier, seen
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.keymap import expand
-from mens.checkpoint.layout import detect
-from mens.checkpoint.sources import TensorInfo
+from mens.checkpoint.drafts.draft import Draft, draft, identifier, seen
+from mens.checkpoint.drafts.shapes import layers_condition
+from mens.checkpoint.drafts.text import yaml_text
+from mens.checkpoint.keys.coverage import compare
+from mens.checkpoint.keys.keymap import expand
+from mens.checkpoint.keys.layout import detect
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.sources import TensorInfo
 from mens.contracts import door
 from mens.contracts.errors import IntegrityError, UnsupportedError, UsageError
 from mens.contracts.expressions import parse

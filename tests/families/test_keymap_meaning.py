@@ -11,8 +11,8 @@ import torch
 import transformers
 from mens_contracts.family_v1 import FamilyV1, Layout, MemoryClass
 
-from mens.checkpoint.geometry import Geometry
-from mens.checkpoint.keymap import TensorSpec, count_active, count_parameters, expand
+from mens.checkpoint.keys.geometry import Geometry
+from mens.checkpoint.keys.keymap import TensorSpec, count_active, count_parameters, expand
 from mens.contracts.json_types import JsonObject
 
 

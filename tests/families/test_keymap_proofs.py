@@ -15,8 +15,8 @@ from mens_contracts.family_v1 import BuiltFrom, FamilyV1, Layout, MemoryClass, T
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from mens.checkpoint.coverage import compare
-from mens.checkpoint.keymap import TensorSpec, count_parameters, expand
+from mens.checkpoint.keys.coverage import compare
+from mens.checkpoint.keys.keymap import TensorSpec, count_parameters, expand
 from mens.contracts.json_types import JsonObject
 
 Shapes = dict[str, tuple[int, ...]]

@@ -16,10 +16,10 @@ from mens_contracts.family_v1 import BuiltFrom, FamilyV1, Layout, MemoryClass
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mens.checkpoint.coverage import compare
-from mens.checkpoint.keymap import TensorSpec, expand
-from mens.checkpoint.layout import detect
-from mens.checkpoint.recognition import recognise
+from mens.checkpoint.keys.coverage import compare
+from mens.checkpoint.keys.keymap import TensorSpec, expand
+from mens.checkpoint.keys.layout import detect
+from mens.checkpoint.keys.recognition import recognise
 from mens.contracts.json_types import JsonObject
 
 Recipe = Callable[[BuiltFrom, list[list[torch.Tensor]]], torch.Tensor]

@@ -11,11 +11,11 @@ import pytest
 from mens_contracts.families import FAMILIES
 from mens_contracts.family_v1 import FamilyV1
 
-from mens.checkpoint.coverage import compare
-from mens.checkpoint.geometry import Geometry
-from mens.checkpoint.keymap import count_by_component, count_parameters, expand, layer_kinds
-from mens.checkpoint.layout import DetectedLayout, detect, generic
-from mens.checkpoint.recognition import recognise
+from mens.checkpoint.keys.coverage import compare
+from mens.checkpoint.keys.geometry import Geometry
+from mens.checkpoint.keys.keymap import count_by_component, count_parameters, expand, layer_kinds
+from mens.checkpoint.keys.layout import DetectedLayout, detect, generic
+from mens.checkpoint.keys.recognition import recognise
 from mens.contracts.errors import ContractError, IntegrityError, MensError, UnsupportedError
 from mens.contracts.json_types import JsonObject
 

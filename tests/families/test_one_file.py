@@ -163,11 +163,11 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mens.checkpoint.coverage import compare
-from mens.checkpoint.keymap import count_active, count_parameters, expand, geometry
-from mens.checkpoint.layout import detect
-from mens.checkpoint.recognition import recognise
-from mens.checkpoint.releases import model_config
+from mens.checkpoint.keys.coverage import compare
+from mens.checkpoint.keys.keymap import count_active, count_parameters, expand, geometry
+from mens.checkpoint.keys.layout import detect
+from mens.checkpoint.keys.recognition import recognise
+from mens.checkpoint.keys.releases import model_config
 from mens.contracts.errors import MensError
 from mens_contracts.families import FAMILIES
 from mens_contracts.releases import RELEASES, REPOS

@@ -19,16 +19,16 @@ from mens_contracts.release_v1 import Model, ReleaseV1
 from mens_contracts.releases import RELEASES
 from safetensors import safe_open
 
-from mens.checkpoint import sample as samples
-from mens.checkpoint.folder import open_checkpoint
-from mens.checkpoint.inspection import inspect
-from mens.checkpoint.releases import model_config
-from mens.checkpoint.sample import Request, draft, write
-from mens.checkpoint.sample_config import parse_settings
-from mens.checkpoint.sample_template import behaviour
-from mens.checkpoint.sources import SparseSource
-from mens.checkpoint.template_facts import Template
-from mens.checkpoint.write import write_checkpoint
+from mens.checkpoint.inspection.inspect import inspect
+from mens.checkpoint.inspection.template_facts import Template
+from mens.checkpoint.keys.releases import model_config
+from mens.checkpoint.samples import sample as samples
+from mens.checkpoint.samples.config import parse_settings
+from mens.checkpoint.samples.sample import Request, draft, write
+from mens.checkpoint.samples.template import behaviour
+from mens.checkpoint.storage.folder import open_checkpoint
+from mens.checkpoint.storage.sources import SparseSource
+from mens.checkpoint.storage.write import write_checkpoint
 from mens.contracts.errors import IntegrityError, MensError, UnsupportedError, UsageError
 
 LAYOUTS = [(family, layout) for family in FAMILIES.values() for layout in family.layouts]

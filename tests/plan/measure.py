@@ -18,7 +18,7 @@ from mens_contracts.families import FAMILIES
 from mens_contracts.family_v1 import FamilyV1
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mens.checkpoint.keymap import TensorSpec, expand
+from mens.checkpoint.keys.keymap import TensorSpec, expand
 from mens.contracts.json_types import JsonObject
 from mens.plan.graph import Graph, graph_of, trained_class
 from mens.plan.resolve import Resolved, resolve

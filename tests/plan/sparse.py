@@ -12,8 +12,8 @@ from mens_contracts.families import FAMILIES
 from mens_contracts.family_v1 import FamilyV1
 from mens_contracts.releases import RELEASES
 
-from mens.checkpoint.keymap import TensorSpec, expand
-from mens.checkpoint.releases import configured_models
+from mens.checkpoint.keys.keymap import TensorSpec, expand
+from mens.checkpoint.keys.releases import configured_models
 from mens.contracts.json_types import JsonObject
 
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4}

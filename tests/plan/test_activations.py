@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mens_contracts.families import FAMILIES
 
-from mens.checkpoint.geometry import Geometry
+from mens.checkpoint.keys.geometry import Geometry
 from mens.plan import activations, graph
 from mens.plan.activations import Situation
 from mens.plan.memory import lora_copies, plan_memory

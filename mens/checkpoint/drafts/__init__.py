@@ -1,0 +1,1 @@
+"""Draft family and release files for checkpoints that nothing here knows yet."""

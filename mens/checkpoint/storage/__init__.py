@@ -1,0 +1,1 @@
+"""What lies on disk: folders, indexes, headers, bytes, digests, and writing them."""
