@@ -125,7 +125,7 @@ def plan(
 
 def _no_base() -> NoReturn:
     what = "--base is missing, and the configuration names no base_model."
-    raise UsageError("MENS-L009", what, "", "Name a folder, or a model in the local hub cache.")
+    raise UsageError("MENS-L008", what, "", "Name a folder, or a model in the local hub cache.")
 
 
 def _fused(kernels: str, device: str) -> bool:

@@ -38,13 +38,14 @@ def inspect(checkpoint: Checkpoint, named: str | None = None) -> Inspection:
     ContractError where the configuration or a small file does not hold what it should.
     """
     facts = gather(checkpoint)
-    refusals = list(_refusals(facts))
-    text = json.dumps(inspection_document(facts, named, refusals), ensure_ascii=False)
+    refused = list(refusals(facts))
+    text = json.dumps(inspection_document(facts, named, refused), ensure_ascii=False)
     document = door.loads(text, InspectionV1, "inspection").model
-    return Inspection(facts, document, refusals[0] if refusals else None)
+    return Inspection(facts, document, refused[0] if refused else None)
 
 
-def _refusals(facts: Facts) -> Iterator[MensError]:
+def refusals(facts: Facts) -> Iterator[MensError]:
+    """Say why training and merging may not start from this checkpoint; nothing when they may."""
     if facts.quantisation is not None:
         yield quantised_refusal(facts.checkpoint, facts.quantisation)
     elif not facts.census.complete:
