@@ -220,7 +220,11 @@ WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "a minimum that is gone": lambda schema: schema["properties"]["ce_last_k"].pop("minimum"),
     "an integer that may be a fraction": lambda schema: schema["properties"]["rank"].update(type="number"),
     "a boolean that may be a number": lambda schema: schema["properties"]["packing"].update(type=["boolean", "number"]),
-    "a null too many": lambda schema: schema["properties"]["epochs"].update(type=["integer", "null"]),
+    "a null too many": lambda schema: [
+        field.update(type=["integer", "null"])
+        for field in schema["properties"].values()
+        if field.get("type") == "integer"
+    ],
     "a null too few": lambda schema: schema["properties"]["max_steps"].update(type="integer"),
     "a text one longer": lambda schema: schema["properties"]["title"].update(maxLength=121),
     "an empty text": lambda schema: schema["properties"]["title"].update(minLength=0),

@@ -37,7 +37,7 @@ def test_load_gives_the_generated_model() -> None:
     document = load(PRESET, TrainingPresetV1)
     assert isinstance(document, Document)
     assert isinstance(document.model, TrainingPresetV1)
-    assert (document.model.id, document.model.rank, document.model.method) == ("night_run", 16, "qlora")
+    assert (document.model.id, document.model.rank, document.model.base_quant) == ("night_run", 16, "nf4")
     assert (str(document.kind), document.name) == ("training-preset/v1", str(PRESET))
     assert document.value["learning_rate"] == 0.00015
     assert load(str(PRESET)) == document
