@@ -108,8 +108,8 @@ def examine(source: Source, expected: Kind | None = None, claims: Claims | None 
     if kind is None:
         return Examined(None, None, [])
     model, problems = check(value, kind)
-    if not problems and claims is not None and kind.name in CLAIMS:
-        problems = list(claims.problems(kind.name, value, source.name))  # type: ignore[arg-type]
+    if not problems and claims is not None and kind.name in CLAIMS and isinstance(value, dict):
+        problems = list(claims.problems(kind.name, value, source.name))
     if problems or not isinstance(value, dict):
         return Examined(kind, None, _findings(problems, source.name, text, positions))
     return Examined(kind, Document(source.name, kind, model, value), [])
