@@ -72,11 +72,6 @@ def path(kind: str, from_version: int, to_version: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def upcast(kind: str, version: int, document: JsonObject, source_sha256: str | None = None) -> JsonObject:
-    """Return the document as the next version of its kind; the input stays as it was."""
-    return migrate(kind, version, version + 1, document, source_sha256)
-
-
 def migrate(kind: str, version: int, to: int, document: JsonObject, source_sha256: str | None = None) -> JsonObject:
     """Return the document as version `to` of its kind; one that is there already comes back as it is."""
     for step in path(kind, version, to):

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from mens.codegen.schemas import bundle, read_schemas
 from mens.contracts import migrations
 from mens.contracts.errors import ContractError, UnsupportedError
-from mens.contracts.migrations import STEPS, migrate, newest, path, upcast
+from mens.contracts.migrations import STEPS, migrate, newest, path
 from mens.contracts.strict_json import parse_json
 
 REPO = Path(__file__).parents[2]
@@ -95,12 +95,12 @@ def holds(kind: str, version: int, document: Any, facts: Any) -> Any:
     """Migrate one step and check what every migration promises; return the result."""
     assert not list(validator(kind, version).iter_errors(document)), "the test's own document is valid"
     before = deepcopy(document)
-    result = upcast(kind, version, document, DIGEST)
+    result = migrate(kind, version, version + 1, document, DIGEST)
     assert document == before, "the input stays as it was"
     assert [error.message for error in validator(kind, version + 1).iter_errors(result)] == []
     assert facts(result) == said(document), "nothing known is lost"
-    assert upcast(kind, version, document, DIGEST) == result
-    assert list(upcast(kind, version, document, DIGEST)) == list(result), "the order of fields is fixed"
+    assert migrate(kind, version, version + 1, document, DIGEST) == result
+    assert list(migrate(kind, version, version + 1, document, DIGEST)) == list(result), "the order of fields is fixed"
     assert migrate(kind, version + 1, version + 1, result) is result, "what is there already stays"
     assert migrate(kind, version, version + 1, document, DIGEST) == result
     return result
@@ -146,13 +146,13 @@ def containers(value: Any) -> Iterator[int]:
 def test_the_result_shares_nothing_with_the_input() -> None:
     for kind, version in STEPS:
         for document in fixtures(kind, version):
-            result = upcast(kind, version, document)
+            result = migrate(kind, version, version + 1, document)
             assert not set(containers(document)) & set(containers(result))
 
 
 def test_a_value_without_bytes_has_no_digest() -> None:
     document = fixtures("adapter-meta", 2)[0]
-    assert upcast("adapter-meta", 2, document)["migrated_from"] == {
+    assert migrate("adapter-meta", 2, 3, document)["migrated_from"] == {
         "format": "vox_mens_qlora_lora_only_v2",
         "version": 2,
         "embed_key": document["embed_key"],
@@ -172,7 +172,7 @@ def test_a_migrated_fixture_word_for_word() -> None:
         "base_key_map": {"l0.q": "model.layers.0.self_attn.q_proj.weight"},
         "base_model": None,
     }
-    assert upcast("adapter-meta", 2, document, DIGEST) == {
+    assert migrate("adapter-meta", 2, 3, document, DIGEST) == {
         "format": "vox_mens_adapter",
         "version": 3,
         "adapter_method": "qlora",
@@ -222,7 +222,7 @@ def test_a_document_that_would_lose_or_lack_a_field_is_refused() -> None:
     document = fixtures("adapter-meta", 2)[0]
     lacking = {name: value for name, value in document.items() if name != "embed_key"}
     with pytest.raises(ContractError) as refusal:
-        upcast("adapter-meta", 2, lacking | {"surprise": 1})
+        migrate("adapter-meta", 2, 3, lacking | {"surprise": 1})
     fix = "Run `mens validate` on it; only a valid document is migrated. Nothing was written."
     what = "this adapter-meta/v2 lacks 'embed_key', has the unknown field 'surprise'"
     assert refusal.value == ContractError("MENS-M002", what, fix=fix)
